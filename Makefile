@@ -1,0 +1,75 @@
+# make            says what there is
+# make demo       and make test need Python 3.11 or newer and make, and nothing else; each makes .venv itself.
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-fast test-slow checks format lint types imports sql-lint tests tests-distribution bench lock \
+	wheel venv clean
+
+BIN := .venv/bin
+PYTEST := $(BIN)/python -m pytest
+
+# Two workers: what the smallest machine that we promise for has cores.
+PYTEST_WORKERS ?= 2
+SERVERS := $(wildcard /usr/lib/postgresql/1[5-9]/bin)
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | awk -F '\t' '{ printf "  make %-12s %s\n", $$1, $$2 }'
+
+demo: venv ## a whole billing run against a simulated PortOne, ending with the ledger beside PortOne's truth
+	@$(BIN)/billing-worker demo $(DEMO_OPTIONS)
+
+test: venv checks tests tests-distribution ## everything that must hold before a change goes in; under 10 minutes
+
+test-fast: venv ## the tests that take seconds
+	@$(PYTEST) -n $(PYTEST_WORKERS) -m "not slow" --ignore=tests/crash
+
+test-slow: venv ## the others: crashes, long simulations
+	@$(PYTEST) -m slow
+	@$(PYTEST) tests/crash
+
+checks: venv lint types imports sql-lint
+
+format: venv ## rewrite the files the way make lint wants them
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+lint: venv ## layout and common mistakes
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+
+types: venv ## mypy, strict
+	@$(BIN)/mypy
+
+imports: venv ## which room may import which
+	@$(BIN)/lint-imports --no-logo
+
+sql-lint: venv ## migrations that would lock or break a running database
+	@$(BIN)/squawk --pg-version 15 --assume-in-transaction sql/migrations/*.sql
+
+tests: venv
+	@$(PYTEST) -n $(PYTEST_WORKERS) --dist worksteal --ignore=tests/crash
+	@$(PYTEST) tests/crash
+
+# The oldest supported servers are the distributions' own: once more on each that is installed here.
+tests-distribution: venv
+	@for server in $(SERVERS); do \
+		test -x $$server/postgres || continue; \
+		echo "integration tests on $$server"; \
+		BILLING_TEST_POSTGRES_BIN=$$server $(PYTEST) -n $(PYTEST_WORKERS) --dist worksteal tests/integration || exit 1; \
+	done
+
+bench: venv ## charges a second and processor time per charge, beside the bare HTTP client
+	@$(BIN)/billing-worker bench $(BENCH_OPTIONS)
+
+lock: venv ## choose the newest allowed versions anew and write both lock files
+	@.ci/lock
+
+wheel: venv ## build dist/*.whl
+	@$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
+
+venv:
+	@.ci/venv
+
+clean: ## remove .venv and everything else that was made here
+	rm -rf .venv .venv-lock dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

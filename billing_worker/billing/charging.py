@@ -1,0 +1,287 @@
+"""Charging: what to do next about a cycle, what an answer and a look prove, and what a verdict changes.
+
+Nothing here opens a new attempt while an older one is unproven, and no way leads out of PAID. Silence proves nothing.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from billing_worker.billing import outcomes
+from billing_worker.billing.model import ATTEMPT_NUMBER_MAX, Attempt, ClaimedCycle, idempotency_key
+from billing_worker.billing.outcomes import (
+    Absent,
+    Declined,
+    Look,
+    NoVerdict,
+    Outcome,
+    Paid,
+    Payment,
+    Refused,
+    Unanswered,
+)
+from billing_worker.billing.states import AttemptStatus, SubscriptionStatus
+
+
+@dataclass(frozen=True, slots=True)
+class ChargingRules:
+    """The bounds that decisions are made within. Each is a setting."""
+
+    store_id: str
+    live: bool  # payments must be of a LIVE channel; else of a TEST channel
+    fruitless_claims_max: int
+    clock_skew_max: timedelta
+    resend_until: timedelta  # from the first send; PortOne forgets a key after three hours
+    void_after: timedelta  # of finding nothing, from the last possible send
+    ask_first: timedelta
+    ask_widest: timedelta
+    verify_after: timedelta
+    recheck_after: tuple[timedelta, ...]
+
+
+# --- the next step of a due cycle ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class OpenAttempt:
+    """Open this attempt and send it."""
+
+    attempt_number: int
+    idempotency_key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Put the cycle on the exceptions list."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Skip:
+    """Do not collect the cycle any more."""
+
+    reason: str
+
+
+NextStep = OpenAttempt | Hold | Skip
+
+
+def next_step(cycle: ClaimedCycle, rules: ChargingRules) -> NextStep:
+    """What to do with a due cycle under our lease. A due cycle has no open attempt: the status says so."""
+    if cycle.subscription_status is not SubscriptionStatus.ACTIVE:
+        return Skip("subscription cancelled")
+    if cycle.fruitless_claims > rules.fruitless_claims_max:
+        return Hold(f"claimed {cycle.fruitless_claims - 1} times without an attempt")
+    number = cycle.attempts_count + 1
+    if number > ATTEMPT_NUMBER_MAX:
+        return Hold("no attempt number is left")
+    return OpenAttempt(number, idempotency_key(cycle.payment_id, number))
+
+
+# --- what an answer and a look prove ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Voided:
+    """PortOne knew nothing of the attempt for a whole day after its last possible send."""
+
+
+Verdict = Paid | Declined | Refused | Voided
+
+
+@dataclass(frozen=True, slots=True)
+class Resend:
+    """Send the same bytes again under the same key."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Ask again at that moment."""
+
+    look_at: datetime
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Contradiction:
+    """PortOne has a payment that is not what we asked for. A person must decide."""
+
+    what: str
+
+
+Weighed = Paid | Declined | Refused | Voided | Resend | Wait | Contradiction
+
+
+def verdict_of_answer(outcome: Outcome, *, only_send: bool) -> Verdict | None:
+    """The verdict that an answer proves by itself, or None where only a look can tell.
+
+    A 200 is believed at once. A refusal is believed of an attempt that was sent once: an earlier send of the same attempt
+    may have charged before the refusal came. A decline always waits for the look.
+    """
+    match outcome:
+        case Paid():
+            return outcome
+        case Refused() if only_send:
+            return outcome
+        case Refused() | Declined() | NoVerdict():
+            return None
+
+
+def worth_a_look(outcome: Outcome) -> bool:
+    """Whether to look at once. After mere silence the reconciler looks later, when there is more to see."""
+    match outcome:
+        case Paid() | Refused() | Declined():
+            return True
+        case NoVerdict():
+            return outcome.look_now
+
+
+def weigh(attempt: Attempt, answer: Outcome | None, look: Look, *, now: datetime, rules: ChargingRules) -> Weighed:
+    """What a look proves of an open attempt, beside the answer that came before it, if one did."""
+    match look:
+        case Unanswered():
+            return _wait(attempt, now, rules, look.reason)
+        case Absent():
+            return _nothing_found(attempt, answer, now=now, rules=rules)
+        case Payment() if look.status in outcomes.PAYMENT_PAID:
+            return _paid(attempt, look, rules)
+        case Payment() if look.status in outcomes.PAYMENT_FAILED:
+            if is_of_attempt(attempt, look, rules):
+                return Declined(look.failure_code, look.failure_message, look.transaction_id)
+            return _nothing_found(attempt, answer, now=now, rules=rules)
+        case Payment():
+            return _wait(attempt, now, rules, f"payment is {look.status}")
+
+
+def is_of_attempt(attempt: Attempt, payment: Payment, rules: ChargingRules) -> bool:
+    """Whether a failed payment speaks of this attempt, and not of an older try on the same payment_id."""
+    if payment.transaction_id in attempt.older_transaction_ids:
+        return False
+    if attempt.attempt_number == 1:
+        return True
+    return payment.changed_at >= attempt.opened_at - rules.clock_skew_max
+
+
+def needs_transactions(attempt: Attempt, look: Look, rules: ChargingRules) -> bool:
+    """Whether the payment shows an older try, so that only the list of tries can show ours."""
+    match look:
+        case Payment(status=status) if status in outcomes.PAYMENT_FAILED:
+            return not is_of_attempt(attempt, look, rules)
+        case _:
+            return False
+
+
+def newest_of_attempt(attempt: Attempt, tries: Sequence[Payment], rules: ChargingRules) -> Look:
+    """The try among PortOne's transactions that is this attempt's: a paid one before any other. Absent if none is."""
+    paid = [t for t in tries if t.status in outcomes.PAYMENT_PAID]
+    ours = paid or [t for t in tries if is_of_attempt(attempt, t, rules)]
+    return max(ours, key=lambda t: t.changed_at, default=Absent())
+
+
+def differences(attempt: Attempt, payment: Payment, rules: ChargingRules) -> tuple[str, ...]:
+    """In what PortOne's payment is not the one we asked for. Empty means that it may be believed."""
+    wanted_test = not rules.live
+    found: list[str] = []
+    if payment.amount_minor != attempt.price.amount_minor:
+        found.append(f"amount is {payment.amount_minor}, asked for {attempt.price.amount_minor}")
+    if payment.currency != attempt.price.currency:
+        found.append(f"currency is {payment.currency}, asked for {attempt.price.currency}")
+    if payment.store_id != rules.store_id:
+        found.append("store is another one")
+    if payment.is_test is not None and payment.is_test != wanted_test:
+        found.append(f"channel is {'TEST' if payment.is_test else 'LIVE'}, wanted {'TEST' if wanted_test else 'LIVE'}")
+    return tuple(found)
+
+
+def next_look(attempt: Attempt, *, now: datetime, rules: ChargingRules) -> datetime:
+    """When to ask again: twice as long after every look, up to a bound. looks counts the one just made."""
+    doublings = min(max(attempt.looks - 1, 0), 32)  # 2**32 times anything is past the bound
+    return now + min(rules.ask_first * 2**doublings, rules.ask_widest)
+
+
+def _paid(attempt: Attempt, payment: Payment, rules: ChargingRules) -> Paid | Contradiction:
+    problems = differences(attempt, payment, rules)
+    if problems:
+        return Contradiction("; ".join(problems))
+    return Paid(
+        # Every card payment has the PG's id; PortOne's own stands in where a PG gives none.
+        pg_tx_id=payment.pg_tx_id or payment.transaction_id,
+        paid_at=payment.paid_at or payment.changed_at,
+        transaction_id=payment.transaction_id,
+        refunded_minor=payment.refunded_minor,
+    )
+
+
+def _nothing_found(
+    attempt: Attempt, answer: Outcome | None, *, now: datetime, rules: ChargingRules
+) -> Refused | Voided | Resend | Wait:
+    match answer:
+        case Refused():
+            # Two witnesses: PortOne refused the bytes, and a look finds no money.
+            return answer
+        case Declined() | NoVerdict() | Paid():
+            return _wait(attempt, now, rules, "the answer is not confirmed yet")
+        case None:
+            pass
+    if now < attempt.opened_at + rules.resend_until:
+        return Resend()
+    if now >= attempt.last_sent_at + rules.void_after:
+        return Voided()
+    return _wait(attempt, now, rules, "nothing found, and the key is forgotten")
+
+
+def _wait(attempt: Attempt, now: datetime, rules: ChargingRules, reason: str) -> Wait:
+    return Wait(next_look(attempt, now=now, rules=rules), reason)
+
+
+# --- looks at attempts that are closed -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """PortOne's record agrees with what we recorded."""
+
+    transaction_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class NothingMore:
+    """There is nothing left to ask about this attempt."""
+
+
+Reviewed = Paid | Verified | NothingMore | Wait | Contradiction
+
+
+def review(attempt: Attempt, look: Look, *, now: datetime, rules: ChargingRules) -> Reviewed:
+    """What a look proves of an attempt that is closed: a paid one is compared, a dead one may turn out paid after all."""
+    if attempt.status is AttemptStatus.PAID:
+        return _review_paid(attempt, look, now=now, rules=rules)
+    if attempt.attempts_count > attempt.attempt_number:
+        return NothingMore()  # A newer attempt has the same payment_id and finds whatever there is.
+    match look:
+        case Payment() if look.status in outcomes.PAYMENT_PAID:
+            return _paid(attempt, look, rules)
+        case Payment() | Absent() | Unanswered():
+            return _recheck(attempt, now, rules)
+
+
+def _review_paid(attempt: Attempt, look: Look, *, now: datetime, rules: ChargingRules) -> Reviewed:
+    match look:
+        case Unanswered():
+            return _wait(attempt, now, rules, look.reason)
+        case Payment() if look.status in outcomes.PAYMENT_PAID:
+            problems = differences(attempt, look, rules)
+            return Contradiction("; ".join(problems)) if problems else Verified(look.transaction_id)
+        case Payment():
+            return Contradiction(f"PortOne answered paid and now says {look.status}")
+        case Absent():
+            return Contradiction("PortOne answered paid and now knows no such payment")
+
+
+def _recheck(attempt: Attempt, now: datetime, rules: ChargingRules) -> Wait | NothingMore:
+    # looks counts from the settlement on, so the n-th look was made after the n-th delay.
+    if attempt.looks < len(rules.recheck_after):
+        step = rules.recheck_after[attempt.looks] - rules.recheck_after[attempt.looks - 1]
+        return Wait(now + step, "still not paid")
+    return NothingMore()

@@ -1,0 +1,180 @@
+"""Settlement: everything that one verdict changes, decided before anything is written.
+
+A settlement names the statuses it was decided on, and the store writes it only while they still stand. Nothing leads out of
+PAID; a late truth is a correction that says so.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import assert_never
+
+from billing_worker.billing import dunning
+from billing_worker.billing.charging import ChargingRules, Verdict, Voided
+from billing_worker.billing.dunning import DunningPolicy
+from billing_worker.billing.ledger import CODE_CHARS_MAX, MESSAGE_CHARS_MAX, Entry, bounded
+from billing_worker.billing.model import Attempt
+from billing_worker.billing.outcomes import Declined, Paid, Refused
+from billing_worker.billing.states import AttemptStatus, CycleStatus, EntryKind, Source
+
+_UNDER_WAY = frozenset({CycleStatus.COLLECTING, CycleStatus.HELD})
+# Where a late truth finds a cycle. One that is being collected again finds out by its own attempt.
+_AT_REST = frozenset({CycleStatus.DUE, CycleStatus.GIVEN_UP, CycleStatus.HELD, CycleStatus.SKIPPED})
+
+EventValue = str | int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something to tell the merchant's systems, in the transaction that made it true."""
+
+    event_type: str
+    payload: Mapping[str, EventValue]
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """What is written for one attempt, in one transaction, if it is still as it was when this was decided."""
+
+    attempt: Attempt
+    source: Source
+    attempt_status: AttemptStatus
+    cycle_from: frozenset[CycleStatus]
+    cycle_status: CycleStatus
+    entries: tuple[Entry, ...]
+    events: tuple[Event, ...]
+    claimable_at: datetime | None = None
+    held_reason: str | None = None
+    look_at: datetime | None = None
+    transaction_id: str | None = None
+    pg_tx_id: str | None = None
+    paid_at: datetime | None = None
+    decline_code: str | None = None
+    decline_message: str | None = None
+    declines_added: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _CycleEnd:
+    """What becomes of the cycle after a verdict that was not paid."""
+
+    status: CycleStatus
+    entries: tuple[Entry, ...] = ()
+    claimable_at: datetime | None = None
+    held_reason: str | None = None
+    gives_up: str | None = None
+
+
+def settle(
+    attempt: Attempt, verdict: Verdict, source: Source, *, now: datetime, rules: ChargingRules, policy: DunningPolicy
+) -> Settlement:
+    """The settlement of a verdict on an attempt that is open, or of a late truth on one that is not."""
+    match verdict:
+        case Paid():
+            return _settle_paid(attempt, verdict, source, now=now, rules=rules)
+        case Declined():
+            code, message = bounded(verdict.code, CODE_CHARS_MAX), bounded(verdict.message, MESSAGE_CHARS_MAX)
+            status = AttemptStatus.DECLINED
+        case Refused():
+            code = bounded(verdict.error_type, CODE_CHARS_MAX)
+            message, status = bounded(verdict.message, MESSAGE_CHARS_MAX), AttemptStatus.REFUSED
+        case Voided():
+            code, message, status = "not_found", "", AttemptStatus.VOIDED
+        case _:
+            assert_never(verdict)
+    assert attempt.status is AttemptStatus.OPEN, "only an open attempt can end unpaid"
+    declined = isinstance(verdict, Declined | Refused) and dunning.counts_as_decline(verdict)
+    end = _cycle_end(attempt, verdict, now=now, policy=policy, declined=declined)
+    told = Entry(EntryKind(status.value), source, amount_minor=attempt.price.amount_minor, code=code, message=message)
+    return Settlement(
+        attempt=attempt,
+        source=source,
+        attempt_status=status,
+        cycle_from=frozenset({attempt.cycle_status}) & _UNDER_WAY,
+        cycle_status=end.status,
+        entries=(told, *end.entries),
+        events=_unpaid_events(attempt, code, message, end),
+        claimable_at=end.claimable_at,
+        held_reason=end.held_reason,
+        look_at=now + rules.recheck_after[0] if rules.recheck_after else None,
+        transaction_id=verdict.transaction_id if isinstance(verdict, Declined) else None,
+        decline_code=code,
+        decline_message=message,
+        declines_added=int(declined),
+    )
+
+
+def _settle_paid(attempt: Attempt, paid: Paid, source: Source, *, now: datetime, rules: ChargingRules) -> Settlement:
+    late = attempt.status is not AttemptStatus.OPEN
+    entries = [Entry(EntryKind.PAID, source, amount_minor=attempt.price.amount_minor, pg_tx_id=paid.pg_tx_id)]
+    if late:
+        note = f"the attempt was recorded as {attempt.status} and PortOne has been paid"
+        entries.insert(0, Entry(EntryKind.CORRECTED, source, code=attempt.status, message=note))
+    if paid.refunded_minor > 0:
+        entries.append(Entry(EntryKind.REFUNDED, source, amount_minor=paid.refunded_minor, pg_tx_id=paid.pg_tx_id))
+    event = Event(
+        "charge.succeeded", _named(attempt) | {"paid_at": paid.paid_at.isoformat(), "pg_tx_id": paid.pg_tx_id}
+    )
+    return Settlement(
+        attempt=attempt,
+        source=source,
+        attempt_status=AttemptStatus.PAID,
+        cycle_from=_AT_REST if late else _UNDER_WAY,
+        cycle_status=CycleStatus.PAID,
+        entries=tuple(entries),
+        events=(event,),
+        # What a look found has been compared already; a 200 says neither amount nor store.
+        look_at=now + rules.verify_after if source is Source.ANSWER else None,
+        transaction_id=paid.transaction_id,
+        pg_tx_id=paid.pg_tx_id,
+        paid_at=paid.paid_at,
+    )
+
+
+def _cycle_end(
+    attempt: Attempt, verdict: Declined | Refused | Voided, *, now: datetime, policy: DunningPolicy, declined: bool
+) -> _CycleEnd:
+    if attempt.cycle_status is CycleStatus.HELD:
+        # A person has been asked to decide; a verdict does not take that away.
+        return _CycleEnd(CycleStatus.HELD, held_reason="held while an attempt ended unpaid")
+    if isinstance(verdict, Voided):
+        return _CycleEnd(CycleStatus.DUE, claimable_at=now)
+    first = attempt.first_declined_at or now
+    step = dunning.next_try(
+        policy, verdict, first_declined_at=first, declines=attempt.declines_count + int(declined), now=now
+    )
+    match step:
+        case dunning.RetryAt():
+            return _CycleEnd(CycleStatus.DUE, claimable_at=step.at)
+        case dunning.GiveUp():
+            entry = Entry(EntryKind.GIVEN_UP, Source.RULE, amount_minor=attempt.price.amount_minor, code=step.reason)
+            return _CycleEnd(CycleStatus.GIVEN_UP, entries=(entry,), gives_up=step.reason)
+        case dunning.Hold():
+            reason = bounded(step.reason, CODE_CHARS_MAX)
+            return _CycleEnd(CycleStatus.HELD, (Entry(EntryKind.HELD, Source.RULE, code=reason),), held_reason=reason)
+        case _:
+            assert_never(step)
+
+
+def _unpaid_events(attempt: Attempt, code: str, message: str, end: _CycleEnd) -> tuple[Event, ...]:
+    named = _named(attempt)
+    retry_at = end.claimable_at.isoformat() if end.claimable_at else None
+    declined = Event("charge.declined", named | {"code": code, "message": message, "retry_at": retry_at})
+    match end.status:
+        case CycleStatus.GIVEN_UP:
+            return (declined, Event("charge.given_up", named | {"reason": end.gives_up}))
+        case CycleStatus.HELD:
+            return (declined, Event("charge.held", named | {"reason": end.held_reason}))
+        case _:
+            return (declined,)
+
+
+def _named(attempt: Attempt) -> dict[str, EventValue]:
+    return {
+        "business_key": attempt.business_key,
+        "cycle_number": attempt.cycle_number,
+        "payment_id": attempt.payment_id,
+        "attempt_number": attempt.attempt_number,
+        "amount_minor": attempt.price.amount_minor,
+        "currency": attempt.price.currency,
+    }

@@ -1,0 +1,105 @@
+"""HTTP for httpx, carried by aiohttp: one request, one send, at most one answer.
+
+It decides nothing about charges. It never sends a POST twice, follows no redirect, reads no proxy or password from the
+environment, and turns every failure of the network into an httpx.TransportError whose text holds nothing of the request.
+"""
+
+import ssl
+
+import aiohttp
+import httpx
+import yarl
+
+# PortOne's answers are a few kilobytes; more is not PortOne, and must not fill our memory.
+ANSWER_BYTES_MAX = 1024 * 1024
+
+# Load balancers drop idle connections after 60 seconds. aiohttp uses no connection that idled longer than this and closes
+# it before twice as long, so that a POST seldom meets a connection that the other side is just closing.
+IDLE_SECONDS_MAX = 25.0
+
+# What aiohttp would add by itself. The request says what is sent, and nothing else is.
+_UNWANTED_HEADERS = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
+
+# From the narrow to the wide: the first that fits names the failure. An order, not a protocol: no caller may decide by it.
+_FAILURES: tuple[tuple[type[BaseException], type[httpx.TransportError]], ...] = (
+    (aiohttp.ConnectionTimeoutError, httpx.ConnectTimeout),
+    (TimeoutError, httpx.ReadTimeout),
+    (aiohttp.ClientConnectorError, httpx.ConnectError),
+    (aiohttp.ClientConnectorCertificateError, httpx.ConnectError),
+    (aiohttp.ClientConnectorDNSError, httpx.ConnectError),
+    (aiohttp.ServerDisconnectedError, httpx.RemoteProtocolError),
+    (aiohttp.ClientResponseError, httpx.RemoteProtocolError),
+    (aiohttp.ClientPayloadError, httpx.RemoteProtocolError),
+    (aiohttp.ClientError, httpx.ReadError),
+    (OSError, httpx.ReadError),
+)
+_NETWORK_FAILURES = (aiohttp.ClientError, OSError)
+
+
+class AiohttpTransport(httpx.AsyncBaseTransport):
+    """An httpx transport over one aiohttp session. It must be made inside a running loop."""
+
+    def __init__(self, *, verify: ssl.SSLContext | None = None) -> None:
+        """Open no connection yet. Certificates are checked against certifi's list, whatever the environment says."""
+        self._session = aiohttp.ClientSession(
+            # The number of connections is bounded by the caller, who also knows until when it is worth waiting for one.
+            connector=aiohttp.TCPConnector(
+                limit=0, keepalive_timeout=IDLE_SECONDS_MAX, ssl=verify or httpx.create_ssl_context(trust_env=False)
+            ),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+            trust_env=False,
+            skip_auto_headers=_UNWANTED_HEADERS,
+        )
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Send the request once. Raises httpx.TransportError for every failure of the network."""
+        try:
+            async with self._session.request(
+                request.method,
+                # Encoded already: yarl would turn an escaped slash of a payment id into a path separator.
+                yarl.URL(str(request.url), encoded=True),
+                headers=[(name.decode("ascii"), value.decode("ascii")) for name, value in request.headers.raw],
+                data=request.content or None,
+                allow_redirects=False,
+                timeout=_timeout(request),
+            ) as answer:
+                body = await _read_bounded(answer.content)
+                return httpx.Response(answer.status, headers=_identity(answer.raw_headers), content=body)
+        except _NETWORK_FAILURES as error:
+            # Not chained: aiohttp's errors carry the request's headers, and so the API secret, in their repr.
+            raise _translated(error) from None
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        await self._session.close()
+
+
+def _timeout(request: httpx.Request) -> aiohttp.ClientTimeout:
+    timeout = request.extensions["timeout"]
+    return aiohttp.ClientTimeout(
+        # A peer that sends one byte a minute never meets a read timeout; the sum ends it.
+        total=timeout["connect"] + timeout["write"] + timeout["read"],
+        # In aiohttp's words `connect` is everything before the first byte leaves: name look-up, TCP and TLS.
+        connect=timeout["connect"],
+        sock_read=timeout["read"],
+    )
+
+
+async def _read_bounded(content: aiohttp.StreamReader) -> bytes:
+    body = await content.readany()
+    while not content.at_eof():
+        body += await content.readany()
+        if len(body) > ANSWER_BYTES_MAX:
+            raise aiohttp.ClientPayloadError
+    return body
+
+
+def _identity(headers: tuple[tuple[bytes, bytes], ...]) -> list[tuple[bytes, bytes]]:
+    # We ask for no compression, and httpx would unpack a megabyte into a gigabyte where it is told that there is one.
+    return [(name, value) for name, value in headers if name.lower() != b"content-encoding"]
+
+
+def _translated(error: BaseException) -> httpx.TransportError:
+    wanted = next(to_type for from_type, to_type in _FAILURES if isinstance(error, from_type))
+    return wanted(type(error).__name__)

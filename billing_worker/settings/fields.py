@@ -1,0 +1,309 @@
+"""Every setting: its unit, its default, the reason for it, and which values it takes by itself.
+
+Where the values come from and which of them contradict each other is decided beside this module. What is raised here
+must never contain the value that was given: it may be a secret, or one pasted into the wrong place.
+"""
+
+import itertools
+import re
+from typing import Annotated, Any, Literal
+from urllib.parse import parse_qs, urlsplit
+
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from billing_worker.portone.address import require_safe_base_url
+
+PREFIX = "BILLING_"
+
+# How long PortOne may take over accepting a request's bytes; a few hundred of them, so no setting.
+PORTONE_WRITE_SECONDS = 10
+
+# PortOne answers a POST after up to a minute when the PG is slow; whoever hangs up earlier never learns the verdict.
+PORTONE_READ_SECONDS_MIN = 60
+
+# PortOne forgets an idempotency key after three hours, and the same bytes sent later could charge again.
+KEY_MEMORY_SECONDS = 3 * 3600
+RESEND_UNTIL_SECONDS_MAX = 10_000
+
+# A payment may turn up late at PortOne; for a whole day nothing is believed to be lost.
+VOID_AFTER_SECONDS_MIN = 86_400
+
+_LOOPBACK = re.compile(r"\A(localhost|127(\.\d{1,3}){3}|::1)\Z")
+
+
+def _without_blanks(text: str) -> str:
+    if not text or not text.isprintable() or " " in text:
+        raise ValueError("must be printable text without blanks")
+    return text
+
+
+def require_database_url(secret: SecretStr) -> SecretStr:
+    """The URL unchanged, or a ValueError that does not contain it."""
+    url = _without_blanks(secret.get_secret_value())
+    if not url.startswith(("postgresql://", "postgres://")):
+        raise ValueError("must begin with postgresql://")
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        # The library's own message may quote the password.
+        raise ValueError("is no URL that can be read") from None
+    aim = parse_qs(parts.query).get("target_session_attrs", [""])[0]
+    if "," in parts.netloc.rpartition("@")[2] and aim not in {"read-write", "primary"}:
+        raise ValueError("names several hosts, so it needs ?target_session_attrs=read-write to find the primary")
+    return secret
+
+
+def _api_secret(secret: SecretStr) -> SecretStr:
+    _without_blanks(secret.get_secret_value())
+    return secret
+
+
+def _base_url(url: str) -> str:
+    require_safe_base_url(url)
+    return url
+
+
+def _store_id(text: str) -> str:
+    if _without_blanks(text).startswith("channel-key-"):
+        raise ValueError("is a channel key; the store id begins with store-")
+    return text
+
+
+def _channel_key(text: str) -> str:
+    if _without_blanks(text).startswith("store-"):
+        raise ValueError("is a store id; the channel key begins with channel-key-")
+    return text
+
+
+def _address(text: str) -> str:
+    host, colon, port = text.rpartition(":")
+    if not (colon and host and port.isdecimal() and int(port) <= 65_535):
+        raise ValueError("must be HOST:PORT; an IPv6 host stands in brackets")
+    return text
+
+
+def _split(value: object) -> object:
+    # An empty text is no empty list: a variable that a deployment tool left blank must not end all retries.
+    if not isinstance(value, str):
+        return value
+    return [] if value == "none" else [part.strip() for part in value.split(",")]
+
+
+def _rising(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    if any(later <= earlier for earlier, later in itertools.pairwise(values)):
+        raise ValueError("must rise from one number to the next")
+    return values
+
+
+Seconds = Annotated[float, Field(gt=0, le=30 * 86_400, allow_inf_nan=False)]
+Moments = Annotated[
+    tuple[Annotated[int, Field(ge=1, le=30 * 86_400)], ...],
+    BeforeValidator(_split),
+    AfterValidator(_rising),
+    Field(max_length=20),
+]
+Days = Annotated[
+    tuple[Annotated[float, Field(gt=0, le=60, allow_inf_nan=False)], ...],
+    BeforeValidator(_split),
+    AfterValidator(_rising),
+    Field(max_length=20),
+]
+
+
+class Settings(BaseSettings):
+    """The settings of one worker. The environment variable of each is BILLING_ and its name in capitals."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    database_url: Annotated[SecretStr, AfterValidator(require_database_url)] = Field(
+        description="Where Postgres is and as whom to log in: postgresql://USER:PASSWORD@HOST:5432/NAME. With "
+        "several hosts, "
+        "separated by commas, add ?target_session_attrs=read-write so that a failover is followed to the new primary."
+    )
+    database_pool_claims_max: Annotated[int, Field(ge=1, le=100)] = Field(
+        4,
+        description="Connections for claims and intents. Statements are batched, so a few carry thousands of charges "
+        "a second.",
+    )
+    database_pool_outcomes_max: Annotated[int, Field(ge=1, le=100)] = Field(
+        4, description="Connections for outcomes alone: a verdict can be written however busy the claims are."
+    )
+    database_command_timeout_seconds: Annotated[float, Field(ge=1, le=300)] = Field(
+        20,
+        description="How long one statement may take. A commit that waits for a lost synchronous standby hangs for "
+        "ever.",
+    )
+
+    portone_base_url: Annotated[str, AfterValidator(_base_url)] = Field(
+        "https://api.portone.io",
+        description="PortOne's API. Only this address and loopback ones (the simulator) are accepted.",
+    )
+    portone_api_secret: Annotated[SecretStr, AfterValidator(_api_secret)] = Field(
+        description="The V2 API secret of the PortOne console. Whoever has it can move money."
+    )
+    portone_store_id: Annotated[str, AfterValidator(_store_id), Field(max_length=200)] = Field(
+        description="The store whose payments these are (store-…). It is part of every payment id: never change it "
+        "in use."
+    )
+    portone_channel_key: Annotated[str, AfterValidator(_channel_key), Field(max_length=200)] | None = Field(
+        None,
+        description="The channel to charge through (channel-key-…). Without it the one that issued the billing key "
+        "is used.",
+    )
+    portone_pg: Literal["KPN", "OTHER"] = Field(
+        "KPN",
+        description="The PG behind the channel; its limits on order names and customer fields are checked on import.",
+    )
+    portone_live: bool = Field(
+        True, description="Whether payments must be of a live channel. A payment of the other kind is never believed."
+    )
+    portone_connect_seconds: Annotated[float, Field(gt=0, le=60)] = Field(
+        5, description="How long to wait for a connection to PortOne."
+    )
+    portone_read_seconds: Annotated[float, Field(gt=0, le=600)] = Field(
+        65,
+        description="How long to wait for the verdict of a charge. At least 60: hanging up does not stop PortOne or "
+        "the PG.",
+    )
+    portone_look_read_seconds: Annotated[float, Field(gt=0, le=600)] = Field(
+        20, description="How long to wait for the answer to a look (GET); a look is cheap to repeat."
+    )
+    portone_requests_per_second: Annotated[float, Field(gt=0, le=10_000)] = Field(
+        10, description="Requests to PortOne, of one worker. PortOne publishes no limit: ask before raising it."
+    )
+    portone_burst: Annotated[int, Field(ge=1, le=10_000)] = Field(
+        20, description="Requests that may leave at once after a pause."
+    )
+    portone_in_flight_max: Annotated[int, Field(ge=1, le=1000)] = Field(
+        100,
+        description="Charges that one worker waits for at the same time. Times the rate of one slot it bounds the "
+        "speed.",
+    )
+
+    claim_batch_max: Annotated[int, Field(ge=1, le=5000)] = Field(
+        200, description="Due cycles claimed at once. All of them must be sendable within the send window."
+    )
+    claim_lease_seconds: Seconds = Field(
+        60, description="How long a claimed cycle is hidden from other workers until its intent is written."
+    )
+    send_window_seconds: Annotated[float, Field(gt=0, le=600)] = Field(
+        30,
+        description="After an intent no send may begin later than this: somebody else may by then be asking about it.",
+    )
+    attempt_lease_seconds: Seconds = Field(
+        180,
+        description="How long an open attempt belongs to the worker that opened it: the send window, the longest "
+        "call, the "
+        "longest look after it and the writes, or two workers would work on it at once.",
+    )
+    fruitless_claims_max: Annotated[int, Field(ge=1, le=1000)] = Field(
+        10,
+        description="Claims of one cycle that came to nothing before it is set aside for a person, so it blocks no "
+        "others.",
+    )
+    renew_batch_max: Annotated[int, Field(ge=1, le=5000)] = Field(
+        500, description="Subscriptions whose next cycle is opened in one transaction."
+    )
+    reconcile_batch_max: Annotated[int, Field(ge=1, le=5000)] = Field(
+        100, description="Attempts without a verdict that are asked about in one sweep."
+    )
+    sweep_seconds: Annotated[float, Field(gt=0, le=60)] = Field(
+        1.0, description="How often the bell rings for each sweep; the rows decide whether there is work."
+    )
+
+    ask_first_seconds: Seconds = Field(
+        5,
+        description="When an attempt that its worker left open is first asked about: the broken call may still be "
+        "arriving.",
+    )
+    ask_widest_seconds: Seconds = Field(
+        3600,
+        description="The widest interval between two looks at an open attempt; the intervals double until they reach "
+        "it.",
+    )
+    resend_until_seconds: Annotated[float, Field(gt=0, le=RESEND_UNTIL_SECONDS_MAX)] = Field(
+        9000,
+        description="After the first send, how long the same bytes may be sent again under the same key. PortOne "
+        "forgets "
+        "a key after 3 h (10800), and what is sent later could charge twice.",
+    )
+    void_after_seconds: Seconds = Field(
+        86_400, description="How long PortOne must keep knowing nothing of an attempt before it counts as never made."
+    )
+    verify_after_seconds: Seconds = Field(
+        600,
+        description="When a payment that PortOne's answer called paid is looked at, to compare amount, store and kind.",
+    )
+    recheck_after_seconds: Moments = Field(
+        (600, 10_800, 86_400), description="When a decline is looked at again: some turn out paid later. none: never."
+    )
+    dunning_retry_days: Days = Field(
+        (1, 3, 5, 7),
+        description="Days after the first decline on which a soft decline is tried again; decimals allowed. "
+        "After the last the cycle is given up. none: at the first decline.",
+    )
+    channel_pause_seconds: Seconds = Field(
+        60,
+        description="How long nothing is sent after PortOne refused the credentials or the channel: all would fail "
+        "alike.",
+    )
+    refused_retry_seconds: Seconds = Field(
+        600, description="When a cycle is due again whose charge was refused because of the credentials or the channel."
+    )
+    clock_skew_max_seconds: Annotated[float, Field(gt=0, le=300)] = Field(
+        30, description="Nothing is sent while the host's clock differs from the primary's by more than this."
+    )
+
+    http_address: Annotated[str, AfterValidator(_address)] = Field(
+        "127.0.0.1:9464",
+        description="Where /livez, /readyz and /metrics are served. They have no log-in: keep them inside.",
+    )
+    shutdown_grace_seconds: Annotated[float, Field(gt=0, le=3600)] = Field(
+        120, description="After SIGTERM, how long charges in flight may take to be answered and written."
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        "INFO", description="The least important event that is logged. At INFO an attempt is one line."
+    )
+    log_format: Literal["json", "console"] = Field("json", description="json for machines, console for people.")
+    unresolved_warn_seconds: Seconds = Field(
+        900, description="An attempt open for longer than this is logged as a warning."
+    )
+    unresolved_page_seconds: Seconds = Field(
+        7200, description="An attempt open for longer than this is logged as an error: a person is woken."
+    )
+    worker_name: Annotated[str, Field(pattern=r"^[A-Za-z0-9._:-]{1,64}$")] | None = Field(
+        None, description="What this worker calls itself in rows and logs. Without it, host name and process number."
+    )
+
+    @property
+    def portone_is_loopback(self) -> bool:
+        """Whether PortOne is a simulator on this machine, which may be hurried."""
+        return bool(_LOOPBACK.match(urlsplit(self.portone_base_url).hostname or ""))
+
+    @property
+    def longest_charge_seconds(self) -> float:
+        """The longest that one POST can take."""
+        return self.portone_connect_seconds + PORTONE_WRITE_SECONDS + self.portone_read_seconds
+
+    @property
+    def longest_look_seconds(self) -> float:
+        """The longest that one GET can take; it has no body to write."""
+        return self.portone_connect_seconds + self.portone_look_read_seconds
+
+    @property
+    def longest_write_seconds(self) -> float:
+        """The longest that an outcome waits to be stored: a batch may just have left, and it goes with the next one."""
+        return 2 * self.database_command_timeout_seconds
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003 - the library's signature
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Only what load_settings gathered: it knows where each value is from, and reports two values for one name."""
+        return (init_settings,)

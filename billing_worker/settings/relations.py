@@ -1,0 +1,126 @@
+"""Which settings contradict each other: leases, windows and waits that must outlast one another.
+
+Every relation is asserted here and nowhere else, before anything starts. A relation names all settings that take part
+in it, so that one which is wrong by itself is not blamed twice.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from billing_worker.settings.fields import (
+    KEY_MEMORY_SECONDS,
+    PORTONE_READ_SECONDS_MIN,
+    VOID_AFTER_SECONDS_MIN,
+    Settings,
+)
+from billing_worker.settings.problems import Problem, env_name, written
+
+_CALL = ("portone_connect_seconds", "portone_read_seconds", "database_command_timeout_seconds")
+
+
+def relation_problems(settings: Settings, *, ignored: frozenset[str] = frozenset()) -> list[Problem]:
+    """The settings that are right by themselves and wrong beside each other.
+
+    A relation in which an ignored one takes part is left out.
+    """
+    return [
+        Problem(env_name(rule.fields[0]), written(getattr(settings, rule.fields[0])), rule.reason, rule.advice())
+        for rule in _relations(settings)
+        if rule.broken and not ignored.intersection(rule.fields)
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class _Relation:
+    """One relation: the settings in it, the one to look at first, whether it is broken, why it matters, what to do."""
+
+    fields: tuple[str, ...]
+    broken: bool
+    reason: str
+    remedy: str
+
+    def advice(self) -> str:
+        others = ", ".join(env_name(field) for field in self.fields[1:])
+        return f"{self.remedy} (it depends on {others})"
+
+
+def _relations(given: Settings) -> Iterator[_Relation]:
+    yield from _call_relations(given)
+    yield from _key_relations(given)
+    yield from _order_relations(given)
+
+
+def _call_relations(given: Settings) -> Iterator[_Relation]:
+    """What must outlast a call and the writing of its outcome."""
+    settled_seconds = given.longest_charge_seconds + given.longest_write_seconds
+    lease_seconds = given.send_window_seconds + settled_seconds + given.longest_look_seconds
+    yield _Relation(
+        ("portone_read_seconds", "portone_base_url"),
+        given.portone_read_seconds < PORTONE_READ_SECONDS_MIN and not given.portone_is_loopback,
+        "a charge can take a minute, and hanging up does not stop it",
+        f"give at least {PORTONE_READ_SECONDS_MIN}, unless PortOne is a simulator on a loopback address",
+    )
+    yield _Relation(
+        ("attempt_lease_seconds", "send_window_seconds", *_CALL, "portone_look_read_seconds"),
+        given.attempt_lease_seconds <= lease_seconds,
+        "two workers could work on one attempt: it must outlast the send window, a call, a look and the writes",
+        f"give more than {written(lease_seconds)}",
+    )
+    yield _Relation(
+        ("claim_lease_seconds", "database_command_timeout_seconds"),
+        given.claim_lease_seconds <= given.longest_write_seconds,
+        "the lease could lapse while the intent is being written",
+        f"give more than {written(given.longest_write_seconds)}",
+    )
+    yield _Relation(
+        ("shutdown_grace_seconds", *_CALL),
+        given.shutdown_grace_seconds < settled_seconds,
+        "a charge in flight could not be answered and written before the end",
+        f"give at least {written(settled_seconds)}",
+    )
+
+
+def _key_relations(given: Settings) -> Iterator[_Relation]:
+    """What must stay within PortOne's memory of a key, and what must stay outside it."""
+    last_seconds = given.resend_until_seconds + given.longest_charge_seconds + given.clock_skew_max_seconds
+    yield _Relation(
+        ("resend_until_seconds", "portone_connect_seconds", "portone_read_seconds", "clock_skew_max_seconds"),
+        last_seconds >= KEY_MEMORY_SECONDS,
+        "the last resend could reach PortOne when it has forgotten the key, and charge again",
+        f"give less than {written(given.resend_until_seconds - last_seconds + KEY_MEMORY_SECONDS)}",
+    )
+    yield _Relation(
+        ("void_after_seconds", "portone_base_url"),
+        given.void_after_seconds < VOID_AFTER_SECONDS_MIN and not given.portone_is_loopback,
+        "a payment may turn up late, and what is voided is tried again",
+        f"give at least {VOID_AFTER_SECONDS_MIN}, unless PortOne is a simulator on a loopback address",
+    )
+    yield _Relation(
+        ("void_after_seconds", "resend_until_seconds"),
+        given.void_after_seconds <= given.resend_until_seconds,
+        "an attempt could be voided while its bytes are still sent again",
+        f"give more than {written(given.resend_until_seconds)}",
+    )
+
+
+def _order_relations(given: Settings) -> Iterator[_Relation]:
+    """What must come before what."""
+    sendable = given.portone_burst + int(given.send_window_seconds * given.portone_requests_per_second)
+    yield _Relation(
+        ("claim_batch_max", "portone_requests_per_second", "portone_burst", "send_window_seconds"),
+        given.claim_batch_max > sendable,
+        "the last charges of a batch would leave after the send window of their intents",
+        f"give at most {sendable}",
+    )
+    yield _Relation(
+        ("ask_first_seconds", "ask_widest_seconds"),
+        given.ask_first_seconds > given.ask_widest_seconds,
+        "the first interval between looks is wider than the widest",
+        f"give at most {written(given.ask_widest_seconds)}",
+    )
+    yield _Relation(
+        ("unresolved_warn_seconds", "unresolved_page_seconds"),
+        given.unresolved_warn_seconds >= given.unresolved_page_seconds,
+        "the warning would come after the page",
+        f"give less than {written(given.unresolved_page_seconds)}",
+    )

@@ -1,0 +1,212 @@
+"""Attempts: opening, settling, looking. One function a named query of sql/queries."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import asyncpg
+
+from billing_worker.billing.model import SHARDS, Attempt, ClaimedCycle
+from billing_worker.billing.money import Money
+from billing_worker.billing.settlement import Settlement
+from billing_worker.billing.states import AttemptStatus, CycleStatus
+from billing_worker.store.db import Executor, columns
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """An attempt that is about to be opened: its number, its key, and the exact bytes of its request."""
+
+    cycle: ClaimedCycle
+    attempt_number: int
+    idempotency_key: str
+    request_body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimedLook:
+    """An attempt whose look is ours until the lease ends; look_epoch is the fence of a resend."""
+
+    attempt: Attempt
+    look_epoch: int
+
+
+async def open_attempts(
+    db: Executor, intents: Sequence[Intent], *, now: datetime, look_at: datetime, worker: str
+) -> list[Attempt]:
+    """Write the intents. Only what comes back may be sent: the rest has lost its lease or its cycle."""
+    rows = [
+        (
+            i.cycle.shard,
+            i.cycle.cycle_id,
+            i.cycle.claim_epoch,
+            i.attempt_number,
+            i.idempotency_key,
+            i.request_body,
+            hashlib.sha256(i.request_body).digest(),
+        )
+        for i in intents
+    ]
+    opened = await db.fetch("open_attempts", *columns(rows, 7), now, look_at, worker)
+    by_cycle = {i.cycle.cycle_id: i for i in intents}
+    return [_opened(row, by_cycle[row["cycle_id"]], now) for row in opened]
+
+
+async def settle_attempts(db: Executor, settlements: Sequence[Settlement], *, now: datetime, actor: str) -> set[int]:
+    """Write the settlements in one transaction. Returns the ids of the attempts that were still as decided upon."""
+    rows = [_settlement_row(s) for s in settlements]
+    entries = [
+        (
+            s.attempt.attempt_id,
+            position,
+            e.kind,
+            e.amount_minor,
+            e.pg_tx_id,
+            e.code,
+            e.message,
+            e.source,
+            e.actor or actor,
+        )
+        for s in settlements
+        for position, e in enumerate(s.entries)
+    ]
+    events = [
+        (s.attempt.attempt_id, e.event_type, json.dumps(dict(e.payload), ensure_ascii=False))
+        for s in settlements
+        for e in s.events
+    ]
+    settled = await db.fetch("settle_attempts", *columns(rows, 17), now, *columns(entries, 9), *columns(events, 3))
+    return {row["attempt_id"] for row in settled}
+
+
+async def attempt_statuses(db: Executor, attempts: Sequence[Attempt]) -> dict[int, AttemptStatus]:
+    """The statuses that stand now."""
+    rows = await db.fetch("attempt_statuses", [a.shard for a in attempts], [a.attempt_id for a in attempts])
+    return {row["attempt_id"]: AttemptStatus(row["status"]) for row in rows}
+
+
+async def shards_to_look(db: Executor, now: datetime) -> list[int]:
+    """The shards that have an attempt to ask about."""
+    return [row["shard"] for row in await db.fetch("shards_to_look", now)]
+
+
+async def claim_looks(
+    db: Executor, shard: int, *, now: datetime, lease_until: datetime, limit: int
+) -> list[ClaimedLook]:
+    """Take up to limit of the shard's attempts whose look is due."""
+    rows = await db.fetch("claim_looks", shard, now, lease_until, limit)
+    return [ClaimedLook(_attempt(row), row["look_epoch"]) for row in rows]
+
+
+async def note_resend(db: Executor, claimed: ClaimedLook, *, now: datetime, look_at: datetime) -> bool:
+    """Write down that the bytes leave again. False: somebody else has the attempt, and nothing may be sent."""
+    attempt = claimed.attempt
+    return bool(await db.fetch("note_resend", attempt.shard, attempt.attempt_id, claimed.look_epoch, now, look_at))
+
+
+async def ask_again(db: Executor, looks: Sequence[tuple[Attempt, datetime | None]]) -> None:
+    """Set the next looks; None ends the looking at an attempt that is closed."""
+    rows = [(a.shard, a.attempt_id, look_at) for a, look_at in looks]
+    await db.fetch("ask_again", *columns(rows, 3))
+
+
+async def verify_attempt(db: Executor, attempt: Attempt, *, now: datetime, transaction_id: str) -> None:
+    """Write down that PortOne's record of a paid attempt agrees with ours."""
+    await db.fetch("verify_attempt", attempt.shard, attempt.attempt_id, now, transaction_id)
+
+
+async def contradict_attempt(db: Executor, attempt: Attempt, *, what: str, look_at: datetime, actor: str) -> bool:
+    """Write down that PortOne's record differs. False where that has been said before."""
+    return bool(await db.fetch("contradict_attempt", attempt.shard, attempt.attempt_id, look_at, what, actor))
+
+
+async def hand_over_attempts(db: Executor, attempts: Sequence[Attempt], *, now: datetime) -> None:
+    """Let the reconciler have open attempts that will not be sent from here."""
+    await db.fetch("hand_over_attempts", [a.shard for a in attempts], [a.attempt_id for a in attempts], now)
+
+
+async def look_soon(db: Executor, payment_id: str, *, now: datetime) -> list[tuple[int, int]]:
+    """Have the newest attempt of a payment_id looked at next. Returns its shard and id; empty where there is none."""
+    rows = await db.fetch("look_soon", list(range(SHARDS)), payment_id, now)
+    return [(row["shard"], row["attempt_id"]) for row in rows]
+
+
+async def show_attempts(db: Executor, payment_id: str) -> list[asyncpg.Record]:
+    """Every attempt on a payment_id, without its request."""
+    return await db.fetch("show_attempts", payment_id)
+
+
+def _opened(row: asyncpg.Record, intent: Intent, now: datetime) -> Attempt:
+    cycle = intent.cycle
+    return Attempt(
+        shard=cycle.shard,
+        attempt_id=row["attempt_id"],
+        cycle_id=cycle.cycle_id,
+        subscription_id=cycle.subscription_id,
+        business_key=cycle.business_key,
+        cycle_number=cycle.cycle_number,
+        cycle_status=CycleStatus.COLLECTING,
+        attempt_number=intent.attempt_number,
+        attempts_count=intent.attempt_number,
+        payment_id=cycle.payment_id,
+        idempotency_key=intent.idempotency_key,
+        price=cycle.price,
+        status=AttemptStatus.OPEN,
+        opened_at=now,
+        last_sent_at=now,
+        looks=0,
+        declines_count=row["declines_count"],
+        first_declined_at=row["first_declined_at"],
+        older_transaction_ids=frozenset(row["older_transaction_ids"]),
+        request_body=intent.request_body,
+    )
+
+
+def _attempt(row: asyncpg.Record) -> Attempt:
+    return Attempt(
+        shard=row["shard"],
+        attempt_id=row["attempt_id"],
+        cycle_id=row["cycle_id"],
+        subscription_id=row["subscription_id"],
+        business_key=row["business_key"],
+        cycle_number=row["cycle_number"],
+        cycle_status=CycleStatus(row["cycle_status"]),
+        attempt_number=row["attempt_number"],
+        attempts_count=row["attempts_count"],
+        payment_id=row["payment_id"],
+        idempotency_key=row["idempotency_key"],
+        price=Money(row["amount_minor"], row["currency"]),
+        status=AttemptStatus(row["status"]),
+        opened_at=row["opened_at"],
+        last_sent_at=row["last_sent_at"],
+        looks=row["looks"],
+        declines_count=row["declines_count"],
+        first_declined_at=row["first_declined_at"],
+        older_transaction_ids=frozenset(row["older_transaction_ids"]),
+        pg_tx_id=row["pg_tx_id"],
+        request_body=row["request_body"],
+    )
+
+
+def _settlement_row(s: Settlement) -> tuple[object, ...]:
+    return (
+        s.attempt.shard,
+        s.attempt.attempt_id,
+        s.attempt.cycle_id,
+        s.attempt.status,
+        s.attempt_status,
+        "|".join(sorted(s.cycle_from)),
+        s.cycle_status,
+        s.claimable_at,
+        s.held_reason,
+        s.look_at,
+        s.transaction_id,
+        s.pg_tx_id,
+        s.paid_at,
+        s.decline_code,
+        s.decline_message,
+        s.declines_added,
+        s.source,
+    )

@@ -1,0 +1,164 @@
+"""The way to Postgres: two pools, the named queries, and one translation of everything that can go wrong.
+
+Two pools, so that a verdict can always be written: claims never take the outcomes' connections. A failure around a commit
+says nothing about whether it was applied; callers read again by a unique key and never assume.
+"""
+
+import re
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Protocol
+
+import asyncpg
+
+from billing_worker.store import files
+
+# A claim of a thousand rows takes milliseconds; a connection that takes this long is a connection to a dead host.
+CONNECT_SECONDS = 10.0
+# Idle connections are renewed before a firewall forgets them.
+IDLE_SECONDS = 240.0
+
+# Classes of SQLSTATE after which the same statement may succeed later: connection, resources, operator intervention, system,
+# serialisation and deadlock, lock not available, and a standby that was taken for a primary.
+_PASSING_CLASSES = frozenset({"08", "40", "53", "55", "57", "58", "25"})
+
+_NAMED = re.compile(r"^-- name: (\w+)\n(.*?)(?=^-- name: |\Z)", re.MULTILINE | re.DOTALL)
+
+
+class DatabaseGoneError(Exception):
+    """Postgres did not answer, or not in time. Whether a commit was applied is unknown."""
+
+
+class RowRefusedError(Exception):
+    """Postgres refused what we asked: a constraint, a value, a right. Nothing was applied."""
+
+
+@dataclass(frozen=True, slots=True)
+class PoolLimits:
+    """How many connections each pool may hold, and how long one statement may take, in seconds."""
+
+    claims_max: int = 4
+    outcomes_max: int = 4
+    command_seconds: float = 20.0
+
+
+class Executor(Protocol):
+    """What a query function needs: something that runs a named query."""
+
+    async def fetch(self, name: str, *arguments: object) -> list[asyncpg.Record]:
+        """Run the named query and return its rows. Raises DatabaseGoneError or RowRefusedError."""
+
+
+@cache
+def queries() -> dict[str, str]:
+    """Every query of sql/queries by its name."""
+    found: dict[str, str] = {}
+    for text in files.query_texts():
+        for name, body in _NAMED.findall(text):
+            assert name not in found, f"two queries are named {name}"
+            found[name] = body.strip()
+    return found
+
+
+def translated(error: BaseException) -> DatabaseGoneError | RowRefusedError:
+    """What a failure below us means to those above. The text names the kind of failure and never a value."""
+    if isinstance(error, asyncpg.PostgresError):
+        state = getattr(error, "sqlstate", None) or ""
+        constraint = getattr(error, "constraint_name", None)
+        named = f"{type(error).__name__} {state}" + (f" on {constraint}" if constraint else "")
+        if state[:2] in _PASSING_CLASSES:
+            return DatabaseGoneError(named)
+        return RowRefusedError(named)
+    return DatabaseGoneError(type(error).__name__)
+
+
+class Connection:
+    """One connection inside a transaction."""
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+
+    async def fetch(self, name: str, *arguments: object) -> list[asyncpg.Record]:
+        """Run the named query inside the transaction."""
+        rows: list[asyncpg.Record] = await self._connection.fetch(queries()[name], *arguments)
+        return rows
+
+
+class Pool:
+    """A bounded pool; each fetch is one statement and so one transaction."""
+
+    def __init__(self, pool: Any) -> None:
+        self._pool = pool
+
+    async def fetch(self, name: str, *arguments: object) -> list[asyncpg.Record]:
+        """Run the named query in a transaction of its own."""
+        with _translating():
+            rows: list[asyncpg.Record] = await self._pool.fetch(queries()[name], *arguments)
+            return rows
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Connection]:
+        """A transaction that commits at the end of the block. Never hold one across a network call."""
+        with _translating():
+            async with self._pool.acquire() as connection, connection.transaction():
+                yield Connection(connection)
+
+
+class _translating:  # noqa: N801 - read as a word in a with statement
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        if isinstance(error, asyncpg.PostgresError | asyncpg.InterfaceError | OSError | TimeoutError):
+            raise translated(error) from None
+
+
+class Database:
+    """Both pools. Made by `connect`, closed by the daemon when nothing is in flight."""
+
+    def __init__(self, claims: Any, outcomes: Any) -> None:
+        self._pools = (claims, outcomes)
+        self.claims = Pool(claims)
+        self.outcomes = Pool(outcomes)
+
+    async def close(self) -> None:
+        """Close both pools; connections that do not let go are cut."""
+        for pool in self._pools:
+            pool.terminate()
+
+
+async def connect(dsn: str, limits: PoolLimits, *, application_name: str) -> Database:
+    """Open both pools. Several hosts in the DSN are tried in turn and only a primary is taken. Raises DatabaseGoneError."""
+
+    async def pool(size_max: int, suffix: str) -> Any:
+        return await asyncpg.create_pool(
+            dsn,
+            min_size=1,
+            max_size=size_max,
+            timeout=CONNECT_SECONDS,
+            command_timeout=limits.command_seconds,
+            max_inactive_connection_lifetime=IDLE_SECONDS,
+            target_session_attrs="read-write",
+            server_settings={
+                "application_name": f"{application_name} {suffix}",
+                "timezone": "UTC",
+                "jit": "off",  # a claim is short; compiling it costs more than running it
+                "search_path": "pg_catalog",
+            },
+        )
+
+    with _translating():
+        claims = await pool(limits.claims_max, "claims")
+        try:
+            outcomes = await pool(limits.outcomes_max, "outcomes")
+        except BaseException:
+            claims.terminate()
+            raise
+    return Database(claims, outcomes)
+
+
+def columns(rows: Sequence[Sequence[object]], width: int) -> list[list[object]]:
+    """Rows turned into the parallel arrays that unnest wants: one list a column, also when there is no row."""
+    return [list(column) for column in zip(*rows, strict=True)] if rows else [[] for _ in range(width)]

@@ -1,0 +1,162 @@
+"""Subscriptions: renewing, adding, changing, ending. One function a named query of sql/queries."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import asyncpg
+
+from billing_worker.billing.billing_key import BillingKey
+from billing_worker.billing.model import shard_of
+from billing_worker.billing.money import Money
+from billing_worker.billing.periods import Cadence, PeriodUnit
+from billing_worker.billing.plans import PlannedSubscription
+from billing_worker.store.db import Executor, columns
+
+
+@dataclass(frozen=True, slots=True)
+class DueSubscription:
+    """A subscription whose next period has come, as it stands in its row; the cadence is not checked yet."""
+
+    shard: int
+    subscription_id: int
+    business_key: str
+    order_name: str
+    price: Money
+    cadence_row: asyncpg.Record
+    next_cycle_number: int
+
+    def cadence(self) -> Cadence:
+        """The cadence. Raises ValueError where the row has one that no date can be counted from."""
+        return _cadence(self.cadence_row)
+
+
+@dataclass(frozen=True, slots=True)
+class KnownSubscription:
+    """A subscription as it stands, for an import to compare with."""
+
+    shard: int
+    subscription_id: int
+    plan: PlannedSubscription
+
+
+async def shards_to_renew(db: Executor, now: datetime) -> list[int]:
+    """The shards that have a subscription whose next period has come."""
+    return [row["shard"] for row in await db.fetch("shards_to_renew", now)]
+
+
+async def lock_due_subscriptions(db: Executor, shard: int, *, now: datetime, limit: int) -> list[DueSubscription]:
+    """The shard's subscriptions whose next period has come, locked for this transaction."""
+    return [
+        DueSubscription(
+            shard=row["shard"],
+            subscription_id=row["subscription_id"],
+            business_key=row["business_key"],
+            order_name=row["order_name"],
+            price=Money(row["amount_minor"], row["currency"]),
+            cadence_row=row,
+            next_cycle_number=row["next_cycle_number"],
+        )
+        for row in await db.fetch("lock_due_subscriptions", shard, now, limit)
+    ]
+
+
+async def hold_subscription(db: Executor, due: DueSubscription, *, reason: str, actor: str) -> None:
+    """Set a subscription aside for a person."""
+    await db.fetch("hold_subscription", due.shard, due.subscription_id, reason, actor)
+
+
+async def find_subscriptions(db: Executor, business_keys: Sequence[str]) -> dict[str, KnownSubscription]:
+    """Those of the business keys that are known, locked for this transaction."""
+    shards = sorted({shard_of(key) for key in business_keys})
+    rows = await db.fetch("find_subscriptions", shards, list(business_keys))
+    return {row["business_key"]: KnownSubscription(row["shard"], row["subscription_id"], _plan(row)) for row in rows}
+
+
+async def add_subscriptions(db: Executor, plans: Sequence[tuple[PlannedSubscription, datetime]]) -> int:
+    """Insert the plans, each with the instant at which its first cycle is due. Raises RowRefusedError."""
+    rows = [(*_identity(p), *_changeable(p), *_fixed(p), p.first_cycle_number, due_at) for p, due_at in plans]
+    return len(await db.fetch("add_subscriptions", *columns(rows, 17)))
+
+
+async def change_subscriptions(db: Executor, changed: Sequence[tuple[KnownSubscription, PlannedSubscription]]) -> None:
+    """Give known subscriptions what may change of their plans."""
+    rows = [(known.shard, known.subscription_id, *_changeable(plan)) for known, plan in changed]
+    await db.fetch("change_subscriptions", *columns(rows, 9))
+
+
+async def cancel_subscription(db: Executor, business_key: str, *, reason: str, actor: str) -> tuple[bool, int]:
+    """End a subscription now. Returns whether it was there to end, and how many due cycles were skipped with it."""
+    rows = await db.fetch("cancel_subscription", shard_of(business_key), business_key, reason, actor)
+    return bool(rows[0]["cancelled"]), rows[0]["skipped"]
+
+
+async def resume_subscription(db: Executor, business_key: str, *, reason: str, actor: str) -> bool:
+    """Let a held subscription renew again. False where none is held."""
+    rows = await db.fetch("resume_subscription", shard_of(business_key), business_key, reason, actor)
+    return bool(rows[0]["resumed"])
+
+
+async def list_subscriptions(
+    db: Executor, *, status: str | None = None, after: str = "", limit: int = 100
+) -> list[asyncpg.Record]:
+    """Subscriptions in the order of their business keys, without billing keys."""
+    return await db.fetch("list_subscriptions", status, after, limit)
+
+
+async def show_subscription(db: Executor, business_key: str) -> asyncpg.Record | None:
+    """One subscription, without its billing key; None where there is none."""
+    rows = await db.fetch("show_subscription", shard_of(business_key), business_key)
+    return rows[0] if rows else None
+
+
+async def list_cycles(db: Executor, business_key: str, *, limit: int = 24) -> list[asyncpg.Record]:
+    """The newest cycles of a subscription, newest first."""
+    return await db.fetch("list_cycles", shard_of(business_key), business_key, limit)
+
+
+def _cadence(row: asyncpg.Record) -> Cadence:
+    return Cadence(PeriodUnit(row["period_unit"]), row["period_count"], row["anchor_on"], row["zone"], row["charge_at"])
+
+
+def _plan(row: asyncpg.Record) -> PlannedSubscription:
+    return PlannedSubscription(
+        business_key=row["business_key"],
+        customer_id=row["customer_id"],
+        customer_name=row["customer_name"],
+        customer_phone=row["customer_phone"],
+        customer_email=row["customer_email"],
+        billing_key=BillingKey(row["billing_key"]),
+        order_name=row["order_name"],
+        money=Money(row["amount_minor"], row["currency"]),
+        cadence=_cadence(row),
+        first_cycle_number=row["first_cycle_number"],
+    )
+
+
+def _identity(plan: PlannedSubscription) -> tuple[object, ...]:
+    return shard_of(plan.business_key), plan.business_key
+
+
+def _changeable(plan: PlannedSubscription) -> tuple[object, ...]:
+    return (
+        plan.customer_id,
+        plan.customer_name,
+        plan.customer_phone,
+        plan.customer_email,
+        plan.billing_key.reveal(),
+        plan.order_name,
+        plan.money.amount_minor,
+    )
+
+
+def _fixed(plan: PlannedSubscription) -> tuple[object, ...]:
+    cadence = plan.cadence
+    return (
+        plan.money.currency,
+        cadence.unit.value,
+        cadence.count,
+        cadence.anchor_on,
+        cadence.zone,
+        cadence.charge_at,
+    )

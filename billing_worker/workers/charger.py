@@ -1,0 +1,136 @@
+"""The charger: claims due cycles, writes their intents, and only then sends.
+
+Nothing leaves before its intent is acknowledged. A commit that was not acknowledged is left alone, for the reconciler finds the
+attempt if it was written; nobody finds a charge that was sent without one.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import structlog
+
+from billing_worker.billing import charging
+from billing_worker.billing.charging import ChargingRules, Hold, OpenAttempt, Skip
+from billing_worker.billing.model import Attempt, ClaimedCycle
+from billing_worker.billing.states import CycleStatus
+from billing_worker.clock import Clock
+from billing_worker.store import attempts, cycles
+from billing_worker.store.attempts import Intent
+from billing_worker.store.db import Pool, RowRefusedError
+from billing_worker.workers.collector import Collector
+from billing_worker.workers.gate import SendingGate
+from billing_worker.workers.sweep import Counts, Slots
+
+log = structlog.get_logger()
+
+# A pass waits this long for slots before it reports back, so that a hanging provider does not look like a dead sweep.
+SLOT_WAIT_SECONDS = 1.0
+# A pass begins once this share of the slots is free: smaller batches cost more, larger ones leave slots idle.
+SLOT_SHARE = 12
+
+
+@dataclass(frozen=True, slots=True)
+class ChargerLimits:
+    """How much one pass takes, and for how long."""
+
+    batch_max: int
+    claim_lease: timedelta
+    attempt_lease: timedelta
+
+
+class Charger:
+    """Turns due cycles into charges, as many at once as there are slots."""
+
+    def __init__(
+        self,
+        claims: Pool,
+        collector: Collector,
+        gate: SendingGate,
+        clock: Clock,
+        slots: Slots,
+        *,
+        rules: ChargingRules,
+        limits: ChargerLimits,
+        request_body: Callable[[ClaimedCycle], bytes],
+        sends_available: Callable[[], float],
+        worker: str,
+    ) -> None:
+        self._claims = claims
+        self._collector = collector
+        self._gate = gate
+        self._clock = clock
+        self._slots = slots
+        self._rules = rules
+        self._limits = limits
+        self._request_body = request_body
+        self._sends_available = sends_available
+        self._worker = worker
+        self._stopping = False
+
+    def stop(self) -> None:
+        """Claim no more, and give back what is claimed and not sent."""
+        self._stopping = True
+
+    async def run_once(self, now: datetime) -> Counts:
+        """Claim, open and send as many due cycles as there is room for."""
+        if self._gate.closed() or self._stopping:
+            return Counts()
+        room = await self._room()
+        taken = 0
+        for shard in await cycles.shards_due(self._claims, now) if room else ():
+            taken += await self._take(shard, room - taken, self._clock.now())
+            if taken >= room or self._stopping:
+                break
+        return Counts(taken, more=room == 0 or taken >= room)
+
+    async def _room(self) -> int:
+        if self._gate.probing:
+            return 1 if self._slots.busy == 0 else 0
+        wanted = max(1, min(self._slots.limit // SLOT_SHARE, self._limits.batch_max))
+        free = await self._slots.wait_free(wanted, SLOT_WAIT_SECONDS)
+        return min(free, self._limits.batch_max, int(self._sends_available()))
+
+    async def _take(self, shard: int, room: int, now: datetime) -> int:
+        lease_until = now + self._limits.claim_lease
+        claimed = await cycles.claim_due_cycles(self._claims, shard, now=now, lease_until=lease_until, limit=room)
+        if self._stopping:
+            await cycles.release_cycles(self._claims, claimed, claimable_at=now)
+            return 0
+        intents, aside = self._decide(claimed)
+        if aside:
+            await cycles.set_aside_cycles(self._claims, aside, actor=self._worker)
+        for attempt in await self._open(intents):
+            # The loop's time, not a clock's: what counts is how long this process took.
+            opened = asyncio.get_running_loop().time()
+            self._slots.start(self._collector.send_first(attempt, opened=opened, stopping=lambda: self._stopping))
+        return len(claimed)
+
+    def _decide(self, claimed: list[ClaimedCycle]) -> tuple[list[Intent], list[tuple[ClaimedCycle, CycleStatus, str]]]:
+        intents: list[Intent] = []
+        aside: list[tuple[ClaimedCycle, CycleStatus, str]] = []
+        for cycle in claimed:
+            match charging.next_step(cycle, self._rules):
+                case OpenAttempt() as step:
+                    body = self._request_body(cycle)
+                    intents.append(Intent(cycle, step.attempt_number, step.idempotency_key, body))
+                case Hold() as step:
+                    aside.append((cycle, CycleStatus.HELD, step.reason))
+                    log.error("cycle.held", cycle_id=cycle.cycle_id, payment_id=cycle.payment_id, reason=step.reason)
+                case Skip() as step:
+                    aside.append((cycle, CycleStatus.SKIPPED, step.reason))
+        return intents, aside
+
+    async def _open(self, intents: list[Intent]) -> list[Attempt]:
+        now = self._clock.now()
+        look_at = now + self._limits.attempt_lease
+        try:
+            return await attempts.open_attempts(self._claims, intents, now=now, look_at=look_at, worker=self._worker)
+        except RowRefusedError as error:
+            if len(intents) == 1:
+                # Its claims are counted, and past the bound it is set aside for a person.
+                log.error("intent.refused", cycle_id=intents[0].cycle.cycle_id, reason=str(error))
+                return []
+            # One row that Postgres does not take must not keep the others from being collected.
+            return [attempt for intent in intents for attempt in await self._open([intent])]

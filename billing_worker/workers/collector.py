@@ -1,0 +1,188 @@
+"""The collector: sends one attempt, learns what it can, and settles or leaves it to the reconciler.
+
+It is the only place that meets both PortOne and Postgres about one attempt, and a pure rule stands between the two. The
+attempt's intent has been acknowledged before anything here is called.
+"""
+
+import asyncio
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+import structlog
+
+from billing_worker.billing import charging, settlement
+from billing_worker.billing.charging import ChargingRules, Contradiction, Resend, Verdict, Wait
+from billing_worker.billing.dunning import DunningPolicy
+from billing_worker.billing.model import Attempt
+from billing_worker.billing.outcomes import Declined, Look, NoVerdict, Outcome, Paid, RefusalScope, Refused
+from billing_worker.billing.states import Source
+from billing_worker.clock import Clock
+from billing_worker.portone.client import ChargeOrder, PortOneClient
+from billing_worker.store import attempts
+from billing_worker.store.attempts import ClaimedLook
+from billing_worker.store.db import Pool
+from billing_worker.telemetry import Metrics
+from billing_worker.workers.gate import SendingGate
+from billing_worker.workers.settler import Settler
+
+log = structlog.get_logger()
+
+_OUTCOME_LABELS: dict[type, str] = {Paid: "paid", Declined: "declined", Refused: "refused", NoVerdict: "no_verdict"}
+
+
+@dataclass(frozen=True, slots=True)
+class CollectorLimits:
+    """How long after the intent a send may still start, and how long an attempt is ours before somebody else follows it."""
+
+    send_window: timedelta
+    attempt_lease: timedelta
+
+
+class Collector:
+    """Takes an open attempt as far as PortOne's answer allows."""
+
+    def __init__(
+        self,
+        portone: PortOneClient,
+        outcomes: Pool,
+        settler: Settler,
+        gate: SendingGate,
+        clock: Clock,
+        metrics: Metrics,
+        *,
+        rules: ChargingRules,
+        policy: DunningPolicy,
+        limits: CollectorLimits,
+        actor: str,
+    ) -> None:
+        self._portone = portone
+        self._outcomes = outcomes
+        self._settler = settler
+        self._gate = gate
+        self._clock = clock
+        self._metrics = metrics
+        self._rules = rules
+        self._policy = policy
+        self._limits = limits
+        self._actor = actor
+
+    async def send_first(self, attempt: Attempt, *, opened: float, stopping: Callable[[], bool]) -> None:
+        """Send an attempt that this worker has just opened, at loop time `opened`."""
+        if stopping():
+            await attempts.hand_over_attempts(self._outcomes, [attempt], now=self._clock.now())
+            return
+        await self._send(attempt, start=opened, first=True)
+
+    async def send_again(self, claimed: ClaimedLook) -> None:
+        """Send the same bytes again under the same key, once that is written down."""
+        start = asyncio.get_running_loop().time()
+        now = self._clock.now()
+        lease_until = now + self._limits.attempt_lease
+        if await attempts.note_resend(self._outcomes, claimed, now=now, look_at=lease_until):
+            self._metrics.resends.inc()
+            await self._send(replace(claimed.attempt, last_sent_at=now), start=start, first=False)
+
+    async def look(self, attempt: Attempt) -> Look:
+        """Ask PortOne about the attempt, and about its single tries where the payment shows an older one."""
+        found = await self._portone.find(attempt.payment_id)
+        if charging.needs_transactions(attempt, found, self._rules):
+            tries = await self._portone.transactions(attempt.payment_id)
+            if isinstance(tries, tuple):
+                found = charging.newest_of_attempt(attempt, tries, self._rules)
+        self._metrics.looks.labels(result=type(found).__name__.lower()).inc()
+        return found
+
+    async def settle(self, attempt: Attempt, verdict: Verdict, source: Source) -> None:
+        """Write a verdict and all that follows from it; say so in one line."""
+        decided = settlement.settle(
+            attempt, verdict, source, now=self._clock.now(), rules=self._rules, policy=self._policy
+        )
+        if await self._settler.settle(decided):
+            self._tell(decided)
+            return
+        log.warning("attempt.overtaken", attempt_id=attempt.attempt_id, payment_id=attempt.payment_id)
+        if isinstance(verdict, Paid):
+            # Somebody wrote another verdict first, and PortOne has the money: a look puts that right, by name.
+            await attempts.ask_again(self._outcomes, [(attempt, self._clock.now())])
+
+    async def contradict(self, attempt: Attempt, contradiction: Contradiction) -> None:
+        """Put a payment that is not what we asked for before a person."""
+        later = self._clock.now() + self._rules.ask_widest
+        new = await attempts.contradict_attempt(
+            self._outcomes, attempt, what=contradiction.what, look_at=later, actor=self._actor
+        )
+        if new:
+            log.error("attempt.contradicted", payment_id=attempt.payment_id, what=contradiction.what)
+
+    async def _send(self, attempt: Attempt, *, start: float, first: bool) -> None:
+        assert attempt.request_body is not None, "an open attempt has its request"
+        began = self._clock.monotonic()
+        order = ChargeOrder(
+            payment_id=attempt.payment_id,
+            idempotency_key=attempt.idempotency_key,
+            body=attempt.request_body,
+            send_before=start + self._limits.send_window.total_seconds(),
+        )
+        answer = await self._portone.charge(order)
+        self._metrics.charge_seconds.observe(self._clock.monotonic() - began)
+        outcome = without_key(answer.outcome, attempt.request_body)
+        self._metrics.charges.labels(outcome=_OUTCOME_LABELS[type(outcome)]).inc()
+        self._note_channel(outcome)
+        await self._conclude(attempt, outcome, only_send=first and answer.sends == 1)
+
+    async def _conclude(self, attempt: Attempt, outcome: Outcome, *, only_send: bool) -> None:
+        verdict = charging.verdict_of_answer(outcome, only_send=only_send)
+        if verdict is not None:
+            await self.settle(attempt, verdict, Source.ANSWER)
+            return
+        now = self._clock.now()
+        if not charging.worth_a_look(outcome):
+            first_look = now + self._rules.ask_first
+            await attempts.ask_again(self._outcomes, [(attempt, first_look)])
+            log.info("attempt.without_verdict", payment_id=attempt.payment_id, reason=getattr(outcome, "reason", ""))
+            return
+        weighed = charging.weigh(attempt, outcome, await self.look(attempt), now=self._clock.now(), rules=self._rules)
+        match weighed:
+            case Wait():
+                await attempts.ask_again(self._outcomes, [(attempt, weighed.look_at)])
+            case Resend():
+                await attempts.ask_again(self._outcomes, [(attempt, now + self._rules.ask_first)])
+            case Contradiction():
+                await self.contradict(attempt, weighed)
+            case _:
+                await self.settle(attempt, weighed, Source.ANSWER if type(weighed) is type(outcome) else Source.LOOK)
+
+    def _note_channel(self, outcome: Outcome) -> None:
+        match outcome:
+            case Refused(scope=RefusalScope.CHANNEL):
+                log.error("channel.refused", error_type=outcome.error_type)
+                self._gate.channel_refused(outcome.error_type)
+            case Paid() | Declined() | Refused():
+                self._gate.channel_answered()
+
+    def _tell(self, done: settlement.Settlement) -> None:
+        attempt = done.attempt
+        self._metrics.settled.labels(verdict=done.attempt_status.value, source=done.source.value).inc()
+        if done.pg_tx_id:
+            self._metrics.amount_minor.labels(currency=attempt.price.currency).inc(attempt.price.amount_minor)
+        log.info(
+            "attempt.settled",
+            cycle_id=attempt.cycle_id,
+            attempt_id=attempt.attempt_id,
+            payment_id=attempt.payment_id,
+            outcome=done.attempt_status.value,
+            cycle=done.cycle_status.value,
+            source=done.source.value,
+            decline_code=done.decline_code,
+            elapsed_ms=round((self._clock.now() - attempt.opened_at).total_seconds() * 1000),
+        )
+
+
+def without_key(outcome: Outcome, request_body: bytes) -> Outcome:
+    """The outcome with the billing key taken out of its message, should PortOne or a PG have quoted it."""
+    if not isinstance(outcome, Declined | Refused) or not outcome.message:
+        return outcome
+    billing_key: str = json.loads(request_body)["billingKey"]
+    return replace(outcome, message=outcome.message.replace(billing_key, "(billing key)"))

@@ -1,0 +1,81 @@
+"""The sending gate: whether anything may be sent to PortOne now, and if not, why.
+
+One wrong secret refuses every charge alike; a halted day costs less than a base of customers whose retries are burnt. What is
+already in flight is not touched: the gate is asked before a claim and before a resend, never in the middle.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+
+from billing_worker.clock import Clock
+
+
+class ClosedBy(StrEnum):
+    """What keeps the gate closed; the label of a metric."""
+
+    OPERATOR = "operator"
+    DATABASE = "database"
+    CLOCK = "clock"
+    CHANNEL = "channel"
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """Why nothing may be sent."""
+
+    by: ClosedBy
+    why: str
+
+
+class SendingGate:
+    """Open unless something says otherwise. After a channel's refusal one charge at a time tries whether it is mended."""
+
+    def __init__(
+        self, clock: Clock, *, skew_max_seconds: float, pause: timedelta, portone_skew_seconds: Callable[[], float]
+    ) -> None:
+        self._clock = clock
+        self._skew_max_seconds = skew_max_seconds
+        self._pause_seconds = pause.total_seconds()
+        self._portone_skew_seconds = portone_skew_seconds
+        self._refused_until = 0.0
+        self._refusal = ""
+        self._order = ""
+        self._database_gone = False
+
+    def closed(self) -> Closed | None:
+        """Why nothing may be sent; None while the gate is open."""
+        if self._order:
+            return Closed(ClosedBy.OPERATOR, self._order)
+        if self._database_gone:
+            return Closed(ClosedBy.DATABASE, "verdicts wait for the database")
+        if abs(self._clock.skew_seconds) > self._skew_max_seconds:
+            return Closed(ClosedBy.CLOCK, f"the host's clock is {self._clock.skew_seconds:.0f} s from the primary's")
+        if abs(self._portone_skew_seconds()) > self._skew_max_seconds:
+            return Closed(ClosedBy.CLOCK, f"the host's clock is {self._portone_skew_seconds():.0f} s from PortOne's")
+        if self._clock.monotonic() < self._refused_until:
+            return Closed(ClosedBy.CHANNEL, f"PortOne refuses the channel: {self._refusal}")
+        return None
+
+    @property
+    def probing(self) -> bool:
+        """Whether the channel was refused and has not answered a charge since."""
+        return bool(self._refusal)
+
+    def channel_refused(self, error_type: str) -> None:
+        """PortOne refused our credentials or channel: wait, then try with one charge."""
+        self._refusal = error_type
+        self._refused_until = self._clock.monotonic() + self._pause_seconds
+
+    def channel_answered(self) -> None:
+        """A charge got as far as a verdict, so the channel works."""
+        self._refusal = ""
+
+    def operator_order(self, reason: str) -> None:
+        """What a person has ordered; an empty reason resumes."""
+        self._order = reason
+
+    def database_gone(self, *, gone: bool) -> None:
+        """Whether verdicts cannot be written at the moment."""
+        self._database_gone = gone

@@ -1,0 +1,69 @@
+"""The renewer: opens the next cycle of every subscription whose time has come.
+
+It works out dates and identifiers from the anchor and the cycle's number; it never sends anything. A subscription whose next
+period cannot be worked out is set aside with its reason, so that it does not stand before the others.
+"""
+
+from datetime import datetime
+
+import structlog
+
+from billing_worker.billing import model, periods
+from billing_worker.store import cycles, subscriptions
+from billing_worker.store.cycles import NewCycle
+from billing_worker.store.db import Connection, Pool
+from billing_worker.store.subscriptions import DueSubscription
+from billing_worker.workers.sweep import Counts
+
+log = structlog.get_logger()
+
+
+class Renewer:
+    """Turns due subscriptions into due cycles."""
+
+    def __init__(self, claims: Pool, *, store_id: str, batch_max: int, actor: str) -> None:
+        self._claims = claims
+        self._store_id = store_id
+        self._batch_max = batch_max
+        self._actor = actor
+
+    async def run_once(self, now: datetime) -> Counts:
+        """Open one cycle for every due subscription, a batch a shard. A subscription several periods behind comes up again."""
+        opened = 0
+        shards = await subscriptions.shards_to_renew(self._claims, now)
+        for shard in shards:
+            opened += await self._renew(shard, now)
+        return Counts(opened, more=bool(shards) and opened > 0)
+
+    async def _renew(self, shard: int, now: datetime) -> int:
+        async with self._claims.transaction() as transaction:
+            due = await subscriptions.lock_due_subscriptions(transaction, shard, now=now, limit=self._batch_max)
+            new = [cycle for one in due if (cycle := await self._next_cycle(transaction, one)) is not None]
+            return await cycles.open_cycles(transaction, new)
+
+    async def _next_cycle(self, transaction: Connection, due: DueSubscription) -> NewCycle | None:
+        try:
+            return new_cycle(due, store_id=self._store_id)
+        except ValueError as error:
+            log.error("subscription.held", subscription_id=due.subscription_id, reason=str(error))
+            await subscriptions.hold_subscription(transaction, due, reason=str(error), actor=self._actor)
+            return None
+
+
+def new_cycle(due: DueSubscription, *, store_id: str) -> NewCycle:
+    """The cycle that a subscription owes next, and when the one after it is due. Raises ValueError for an impossible cadence."""
+    cadence = due.cadence()
+    period = periods.nth_period(cadence, due.next_cycle_number)
+    following = periods.nth_period(cadence, due.next_cycle_number + 1)
+    return NewCycle(
+        shard=due.shard,
+        subscription_id=due.subscription_id,
+        cycle_number=due.next_cycle_number,
+        period_start_on=period.start_on,
+        period_end_on=period.end_on,
+        due_at=periods.due_at(cadence, period),
+        price=due.price,
+        order_name=due.order_name,
+        payment_id=model.payment_id(store_id=store_id, business_key=due.business_key, period_start_on=period.start_on),
+        next_due_at=periods.due_at(cadence, following),
+    )

@@ -1,0 +1,113 @@
+"""The settler: writes verdicts, many in one transaction, and keeps them until they are written.
+
+While one batch commits, the next one gathers, so a batch is as large as the load and a lone verdict waits for nobody. A
+verdict is never dropped: when the database is gone the batch waits and is written again, which its guards make harmless.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import structlog
+from tenacity import AsyncRetrying, retry_if_exception_type, wait_exponential_jitter
+
+from billing_worker.billing.settlement import Settlement
+from billing_worker.clock import Clock
+from billing_worker.store import attempts
+from billing_worker.store.db import DatabaseGoneError, Pool, RowRefusedError
+from billing_worker.telemetry import Metrics
+
+log = structlog.get_logger()
+
+# One statement of this many rows takes some ten milliseconds; more would only make the last of them wait.
+BATCH_MAX = 200
+# Two writers: one gathers while the other commits.
+WRITERS = 2
+RETRY_FIRST_SECONDS = 0.1
+RETRY_WIDEST_SECONDS = 5.0
+
+
+@dataclass(slots=True)
+class _Waiting:
+    settlement: Settlement
+    settled: "asyncio.Future[bool]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+
+
+class Settler:
+    """Group commit of settlements. Run `start` before the first verdict and `stop` after the last."""
+
+    def __init__(
+        self, pool: Pool, clock: Clock, metrics: Metrics, *, actor: str, database_gone: Callable[[bool], None]
+    ) -> None:
+        self._pool = pool
+        self._clock = clock
+        self._metrics = metrics
+        self._actor = actor
+        self._database_gone = database_gone
+        self._queue: asyncio.Queue[_Waiting] = asyncio.Queue()
+        self._writers: list[asyncio.Task[None]] = []
+
+    def start(self) -> None:
+        """Begin to write."""
+        self._writers = [asyncio.get_running_loop().create_task(self._write()) for _ in range(WRITERS)]
+
+    async def stop(self) -> None:
+        """End the writers. Whoever waits for a verdict is in flight, so the caller drains those first."""
+        for writer in self._writers:
+            writer.cancel()
+        await asyncio.gather(*self._writers, return_exceptions=True)
+
+    async def settle(self, settlement: Settlement) -> bool:
+        """Have the settlement written. False where the attempt or its cycle had moved on before. Raises RowRefusedError."""
+        waiting = _Waiting(settlement)
+        self._queue.put_nowait(waiting)
+        self._metrics.verdicts_waiting.set(self._queue.qsize())
+        return await waiting.settled
+
+    async def _write(self) -> None:
+        while True:
+            batch = [await self._queue.get()]
+            while len(batch) < BATCH_MAX and not self._queue.empty():
+                batch.append(self._queue.get_nowait())
+            self._metrics.verdicts_waiting.set(self._queue.qsize())
+            self._metrics.settle_batch_size.observe(len(batch))
+            await self._write_batch(batch)
+
+    async def _write_batch(self, batch: list[_Waiting]) -> None:
+        try:
+            await self._write_until_there(batch)
+        except RowRefusedError as error:
+            if len(batch) == 1:
+                log.error("settlement.refused", attempt_id=batch[0].settlement.attempt.attempt_id, reason=str(error))
+                batch[0].settled.set_exception(error)
+                return
+            # One row that Postgres does not take must not keep the others from being written.
+            for waiting in batch:
+                await self._write_batch([waiting])
+
+    async def _write_until_there(self, batch: list[_Waiting]) -> None:
+        retrying = AsyncRetrying(
+            retry=retry_if_exception_type(DatabaseGoneError),
+            wait=wait_exponential_jitter(multiplier=RETRY_FIRST_SECONDS, max=RETRY_WIDEST_SECONDS),
+            before_sleep=lambda state: self._gone(len(batch)),
+        )
+        async for attempt in retrying:
+            with attempt:
+                settled = await self._write_once(batch, again=attempt.retry_state.attempt_number > 1)
+        self._database_gone(False)
+        for waiting in batch:
+            waiting.settled.set_result(waiting.settlement.attempt.attempt_id in settled)
+
+    async def _write_once(self, batch: list[_Waiting], *, again: bool) -> set[int]:
+        settlements = [waiting.settlement for waiting in batch]
+        settled = await attempts.settle_attempts(self._pool, settlements, now=self._clock.now(), actor=self._actor)
+        missing = [s for s in settlements if s.attempt.attempt_id not in settled]
+        if again and missing:
+            # The write before this one may have been applied without being acknowledged: what stands now tells.
+            standing = await attempts.attempt_statuses(self._pool, [s.attempt for s in missing])
+            settled |= {s.attempt.attempt_id for s in missing if standing.get(s.attempt.attempt_id) is s.attempt_status}
+        return settled
+
+    def _gone(self, verdicts: int) -> None:
+        self._database_gone(True)
+        log.warning("settler.database_gone", verdicts=verdicts)

@@ -1,0 +1,197 @@
+-- name: open_attempts
+-- The intent: the attempt, its key and the exact bytes, committed before one of them leaves. The guard is the claim's epoch:
+-- who has lost the lease, or whose cycle was skipped meanwhile, opens nothing. look_at is when the reconciler takes over.
+WITH input AS (
+    SELECT *
+    FROM unnest($1::smallint[], $2::bigint[], $3::bigint[], $4::integer[], $5::text[], $6::bytea[], $7::bytea[])
+        AS i (shard, cycle_id, claim_epoch, attempt_number, idempotency_key, request_body, request_sha256)
+), moved AS (
+    UPDATE billing.cycles c
+    SET status = 'collecting', fruitless_claims = 0, attempts_count = i.attempt_number
+    FROM input i
+    WHERE c.shard = i.shard AND c.cycle_id = i.cycle_id AND c.claim_epoch = i.claim_epoch AND c.status = 'due'
+      AND c.attempts_count = i.attempt_number - 1
+    RETURNING c.shard, c.cycle_id, c.subscription_id, c.payment_id, c.amount_minor, c.currency, c.declines_count,
+              c.first_declined_at, i.attempt_number, i.idempotency_key, i.request_body, i.request_sha256
+), opened AS (
+    INSERT INTO billing.attempts (shard, cycle_id, subscription_id, attempt_number, payment_id, idempotency_key, amount_minor,
+                                  currency, request_body, request_sha256, opened_at, last_sent_at, look_at, worker)
+    SELECT shard, cycle_id, subscription_id, attempt_number, payment_id, idempotency_key, amount_minor, currency, request_body,
+           request_sha256, $8, $8, $9, $10
+    FROM moved
+    RETURNING shard, attempt_id, cycle_id, subscription_id, payment_id, amount_minor, currency
+), entered AS (
+    INSERT INTO billing.ledger (shard, subscription_id, kind, cycle_id, attempt_id, payment_id, amount_minor, currency, source,
+                                actor, recorded_at, sequence, previous_hash, entry_hash)
+    SELECT shard, subscription_id, 'intent', cycle_id, attempt_id, payment_id, amount_minor, currency, 'rule', $10,
+           clock_timestamp(), 0, '', ''
+    FROM opened
+    ORDER BY shard, subscription_id, cycle_id
+)
+SELECT o.attempt_id, o.cycle_id, m.declines_count, m.first_declined_at,
+       ARRAY(SELECT a.transaction_id FROM billing.attempts a
+             WHERE m.attempt_number > 1 AND a.shard = o.shard AND a.cycle_id = o.cycle_id AND a.transaction_id IS NOT NULL)
+           AS older_transaction_ids
+FROM opened o
+JOIN moved m ON m.shard = o.shard AND m.cycle_id = o.cycle_id;
+
+-- name: settle_attempts
+-- A batch of verdicts with their entries and events, in one statement and so in one transaction. An attempt or a cycle that is
+-- no longer in the status the verdict was decided on is left alone, and its entries with it.
+WITH input AS (
+    SELECT *
+    FROM unnest($1::smallint[], $2::bigint[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::text[], $8::timestamptz[],
+                $9::text[], $10::timestamptz[], $11::text[], $12::text[], $13::timestamptz[], $14::text[], $15::text[],
+                $16::integer[], $17::text[])
+        AS i (shard, attempt_id, cycle_id, attempt_from, attempt_status, cycle_from, cycle_status, claimable_at, held_reason,
+              look_at, transaction_id, pg_tx_id, paid_at, decline_code, decline_message, declines_added, source)
+), locked AS MATERIALIZED (
+    SELECT i.*, a.subscription_id, a.payment_id, a.currency
+    FROM input i
+    JOIN billing.cycles c ON c.shard = i.shard AND c.cycle_id = i.cycle_id
+    JOIN billing.attempts a ON a.shard = i.shard AND a.attempt_id = i.attempt_id
+    WHERE a.status = i.attempt_from AND c.status = ANY (string_to_array(i.cycle_from, '|'))
+    ORDER BY i.shard, i.cycle_id
+    FOR UPDATE OF c, a
+), attempts_moved AS (
+    UPDATE billing.attempts a
+    SET status = l.attempt_status, request_body = NULL, settled_at = $18::timestamptz, source = l.source, look_at = l.look_at, looks = 0,
+        transaction_id = coalesce(l.transaction_id, a.transaction_id), pg_tx_id = l.pg_tx_id, paid_at = l.paid_at,
+        decline_code = l.decline_code, decline_message = l.decline_message,
+        verified_at = CASE WHEN l.attempt_status = 'paid' AND l.source = 'look' THEN $18::timestamptz END
+    FROM locked l
+    WHERE a.shard = l.shard AND a.attempt_id = l.attempt_id
+), cycles_moved AS (
+    UPDATE billing.cycles c
+    SET status = l.cycle_status, claimable_at = coalesce(l.claimable_at, c.claimable_at), held_reason = l.held_reason,
+        paid_at = l.paid_at, declines_count = c.declines_count + l.declines_added,
+        first_declined_at = CASE WHEN l.declines_added > 0 THEN coalesce(c.first_declined_at, $18::timestamptz) ELSE c.first_declined_at END
+    FROM locked l
+    WHERE c.shard = l.shard AND c.cycle_id = l.cycle_id
+), entered AS (
+    INSERT INTO billing.ledger (shard, subscription_id, kind, cycle_id, attempt_id, payment_id, amount_minor, currency, pg_tx_id,
+                                code, message, source, actor, recorded_at, sequence, previous_hash, entry_hash)
+    SELECT l.shard, l.subscription_id, e.kind, l.cycle_id, l.attempt_id, l.payment_id, e.amount_minor, l.currency, e.pg_tx_id,
+           e.code, e.message, e.source, e.actor, clock_timestamp(), 0, '', ''
+    FROM unnest($19::bigint[], $20::integer[], $21::text[], $22::bigint[], $23::text[], $24::text[], $25::text[], $26::text[],
+                $27::text[])
+        AS e (attempt_id, position, kind, amount_minor, pg_tx_id, code, message, source, actor)
+    JOIN locked l ON l.attempt_id = e.attempt_id
+    ORDER BY l.shard, l.subscription_id, l.cycle_id, e.position
+), announced AS (
+    INSERT INTO billing.outbox (shard, subscription_id, event_type, payload)
+    SELECT l.shard, l.subscription_id, o.event_type, o.payload::jsonb
+    FROM unnest($28::bigint[], $29::text[], $30::text[]) AS o (attempt_id, event_type, payload)
+    JOIN locked l ON l.attempt_id = o.attempt_id
+)
+SELECT attempt_id FROM locked;
+
+-- name: attempt_statuses
+-- What became of a batch whose commit was not acknowledged.
+SELECT a.attempt_id, a.status
+FROM unnest($1::smallint[], $2::bigint[]) AS i (shard, attempt_id)
+JOIN billing.attempts a ON a.shard = i.shard AND a.attempt_id = i.attempt_id;
+
+-- name: shards_to_look
+-- Which shards have an attempt that PortOne is to be asked about.
+SELECT s.shard::smallint AS shard
+FROM generate_series(0, 63) AS s (shard)
+WHERE EXISTS (
+    SELECT 1 FROM billing.attempts
+    WHERE shard = s.shard::smallint AND look_at <= $1
+);
+
+-- name: claim_looks
+-- Takes the attempts whose look is due, oldest first. look_at moves to the lease's end: who dies with them is followed then.
+WITH picked AS MATERIALIZED (
+    SELECT attempt_id
+    FROM billing.attempts
+    WHERE shard = $1 AND look_at <= $2
+    ORDER BY look_at
+    LIMIT $4
+    FOR UPDATE SKIP LOCKED
+), claimed AS (
+    UPDATE billing.attempts a
+    SET look_at = $3, look_epoch = a.look_epoch + 1, looks = a.looks + 1
+    FROM picked
+    WHERE a.shard = $1 AND a.attempt_id = picked.attempt_id
+    RETURNING a.*
+)
+SELECT a.shard, a.attempt_id, a.cycle_id, a.subscription_id, a.attempt_number, a.payment_id, a.idempotency_key, a.amount_minor,
+       a.currency, a.status, a.request_body, a.opened_at, a.last_sent_at, a.looks, a.look_epoch, a.pg_tx_id, s.business_key,
+       c.cycle_number, c.status AS cycle_status, c.attempts_count, c.declines_count, c.first_declined_at,
+       ARRAY(SELECT o.transaction_id FROM billing.attempts o
+             WHERE o.shard = a.shard AND o.cycle_id = a.cycle_id AND o.attempt_number < a.attempt_number
+               AND o.transaction_id IS NOT NULL) AS older_transaction_ids
+FROM claimed a
+JOIN billing.cycles c ON c.shard = a.shard AND c.cycle_id = a.cycle_id
+JOIN billing.subscriptions s ON s.shard = a.shard AND s.subscription_id = a.subscription_id;
+
+-- name: note_resend
+-- Committed before the bytes leave again. The epoch is the fence: whoever was overtaken sends nothing.
+UPDATE billing.attempts
+SET last_sent_at = $4, look_at = $5
+WHERE shard = $1 AND attempt_id = $2 AND look_epoch = $3 AND status = 'open'
+RETURNING attempt_id;
+
+-- name: ask_again
+-- The look told nothing final, or there is nothing more to ask (NULL).
+UPDATE billing.attempts a
+SET look_at = i.look_at
+FROM unnest($1::smallint[], $2::bigint[], $3::timestamptz[]) AS i (shard, attempt_id, look_at)
+WHERE a.shard = i.shard AND a.attempt_id = i.attempt_id AND (i.look_at IS NOT NULL OR a.status <> 'open');
+
+-- name: verify_attempt
+-- PortOne's record agrees with what we asked for.
+UPDATE billing.attempts
+SET verified_at = $3, look_at = NULL, transaction_id = coalesce($4, transaction_id)
+WHERE shard = $1 AND attempt_id = $2 AND status = 'paid'
+RETURNING attempt_id;
+
+-- name: contradict_attempt
+-- PortOne's record differs from what we asked for. A paid cycle stays paid, since nothing turns it back; any other is held for
+-- a person, with its attempt left open so that nobody can send another. Said once.
+WITH attempt AS (
+    SELECT a.shard, a.attempt_id, a.cycle_id, a.subscription_id, a.payment_id, a.currency
+    FROM billing.attempts a
+    JOIN billing.cycles c ON c.shard = a.shard AND c.cycle_id = a.cycle_id
+    WHERE a.shard = $1 AND a.attempt_id = $2 AND c.status IN ('collecting', 'due', 'given_up', 'paid')
+    FOR UPDATE OF c, a
+), asked AS (
+    UPDATE billing.attempts a SET look_at = $3
+    FROM attempt WHERE a.shard = attempt.shard AND a.attempt_id = attempt.attempt_id
+), held AS (
+    UPDATE billing.cycles c SET status = 'held', held_reason = $4
+    FROM attempt
+    WHERE c.shard = attempt.shard AND c.cycle_id = attempt.cycle_id AND c.status <> 'paid'
+), entered AS (
+    INSERT INTO billing.ledger (shard, subscription_id, kind, cycle_id, attempt_id, payment_id, currency, code, message, source,
+                                actor, recorded_at, sequence, previous_hash, entry_hash)
+    SELECT shard, subscription_id, 'mismatch', cycle_id, attempt_id, payment_id, currency, 'mismatch', $4, 'look', $5,
+           clock_timestamp(), 0, '', ''
+    FROM attempt
+)
+SELECT attempt_id FROM attempt;
+
+-- name: hand_over_attempts
+-- Open attempts that this worker will not send after all: the reconciler may take them now.
+UPDATE billing.attempts a
+SET look_at = $3
+FROM unnest($1::smallint[], $2::bigint[]) AS i (shard, attempt_id)
+WHERE a.shard = i.shard AND a.attempt_id = i.attempt_id AND a.status = 'open' AND a.look_epoch = 0;
+
+-- name: look_soon
+-- Somebody asks about one payment_id, whatever its attempts' status: the newest attempt is looked at next.
+UPDATE billing.attempts a
+SET look_at = $3
+WHERE a.shard = ANY ($1::smallint[]) AND a.payment_id = $2
+  AND a.attempt_number = (SELECT max(o.attempt_number) FROM billing.attempts o
+                          WHERE o.shard = a.shard AND o.cycle_id = a.cycle_id)
+RETURNING a.shard, a.attempt_id;
+
+-- name: show_attempts
+SELECT business_key, payment_id, attempt_number, idempotency_key, amount_minor, currency, status, source, opened_at, settled_at,
+       look_at, looks, pg_tx_id, transaction_id, paid_at, decline_code, decline_message, verified_at, worker, request_sha256
+FROM billing.attempt_list
+WHERE payment_id = $1
+ORDER BY attempt_number;

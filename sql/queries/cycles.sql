@@ -1,0 +1,116 @@
+-- name: shards_due
+-- Which shards have a cycle to collect: one index probe a shard.
+SELECT s.shard::smallint AS shard
+FROM generate_series(0, 63) AS s (shard)
+WHERE EXISTS (
+    SELECT 1 FROM billing.cycles
+    WHERE shard = s.shard::smallint AND status = 'due' AND claimable_at <= $1
+);
+
+-- name: claim_due_cycles
+-- Takes the oldest due cycles of one shard. claimable_at moves forward to the lease's end, so a claimed row leaves the front
+-- of the index; the epoch fences off whoever held the row before. The CTE is materialised so that the limit is taken once.
+WITH picked AS MATERIALIZED (
+    SELECT cycle_id
+    FROM billing.cycles
+    WHERE shard = $1 AND status = 'due' AND claimable_at <= $2
+    ORDER BY claimable_at
+    LIMIT $4
+    FOR UPDATE SKIP LOCKED
+), claimed AS (
+    UPDATE billing.cycles c
+    SET claimable_at = $3, claim_epoch = c.claim_epoch + 1, fruitless_claims = c.fruitless_claims + 1
+    FROM picked
+    WHERE c.shard = $1 AND c.cycle_id = picked.cycle_id
+    RETURNING c.*
+)
+SELECT c.shard, c.cycle_id, c.subscription_id, c.cycle_number, c.payment_id, c.amount_minor, c.currency, c.order_name,
+       c.claim_epoch, c.fruitless_claims, c.attempts_count, s.business_key, s.status AS subscription_status, s.customer_id,
+       s.customer_name, s.customer_phone, s.customer_email, s.billing_key
+FROM claimed c
+JOIN billing.subscriptions s ON s.shard = c.shard AND s.subscription_id = c.subscription_id;
+
+-- name: release_cycles
+-- Gives back what was claimed and not used; the epoch keeps us from giving back what somebody else has claimed since.
+UPDATE billing.cycles c
+SET claimable_at = $4, fruitless_claims = greatest(c.fruitless_claims - 1, 0)
+FROM unnest($1::smallint[], $2::bigint[], $3::bigint[]) AS i (shard, cycle_id, claim_epoch)
+WHERE c.shard = i.shard AND c.cycle_id = i.cycle_id AND c.claim_epoch = i.claim_epoch AND c.status = 'due';
+
+-- name: set_aside_cycles
+-- Ends a claim without an attempt: held for a person, or skipped because its subscription has ended.
+WITH input AS (
+    SELECT * FROM unnest($1::smallint[], $2::bigint[], $3::bigint[], $4::text[], $5::text[])
+        AS i (shard, cycle_id, claim_epoch, status, reason)
+), moved AS (
+    UPDATE billing.cycles c SET status = i.status, held_reason = CASE i.status WHEN 'held' THEN i.reason END
+    FROM input i
+    WHERE c.shard = i.shard AND c.cycle_id = i.cycle_id AND c.claim_epoch = i.claim_epoch AND c.status = 'due'
+    RETURNING c.shard, c.subscription_id, c.cycle_id, c.payment_id, c.currency, i.status, i.reason
+), entered AS (
+    INSERT INTO billing.ledger (shard, subscription_id, kind, cycle_id, payment_id, currency, code, source, actor,
+                                recorded_at, sequence, previous_hash, entry_hash)
+    SELECT shard, subscription_id, status, cycle_id, payment_id, currency, reason, 'rule', $6, clock_timestamp(), 0, '', ''
+    FROM moved
+    ORDER BY shard, subscription_id, cycle_id
+)
+SELECT cycle_id FROM moved;
+
+-- name: skip_cycle
+-- A named person decides not to collect a period. An attempt that is still open is closed with it, by the same hand: its
+-- truth is looked at again afterwards, like that of every attempt that was closed unpaid.
+WITH moved AS (
+    UPDATE billing.cycles SET status = 'skipped', held_reason = NULL
+    WHERE shard = ANY ($1::smallint[]) AND payment_id = $2 AND status IN ('due', 'given_up', 'held')
+    RETURNING shard, subscription_id, cycle_id, payment_id, currency
+), voided AS (
+    UPDATE billing.attempts a
+    SET status = 'voided', request_body = NULL, settled_at = clock_timestamp(), source = 'operator', look_at = $5, looks = 0
+    FROM moved
+    WHERE a.shard = moved.shard AND a.cycle_id = moved.cycle_id AND a.status = 'open'
+    RETURNING a.shard, a.subscription_id, a.cycle_id, a.attempt_id, a.payment_id, a.currency
+), entered AS (
+    INSERT INTO billing.ledger (shard, subscription_id, kind, cycle_id, attempt_id, payment_id, currency, code, message, source,
+                                actor, recorded_at, sequence, previous_hash, entry_hash)
+    SELECT shard, subscription_id, kind, cycle_id, attempt_id, payment_id, currency, 'operator', $3, 'operator', $4,
+           clock_timestamp(), 0, '', ''
+    FROM (
+        SELECT shard, subscription_id, 'voided' AS kind, cycle_id, attempt_id, payment_id, currency FROM voided
+        UNION ALL
+        SELECT shard, subscription_id, 'skipped', cycle_id, NULL, payment_id, currency FROM moved
+    ) AS rows
+)
+SELECT count(*) AS moved FROM moved;
+
+-- name: retry_cycle
+-- A named person orders another try: the dunning count begins anew. Never while an attempt is open.
+WITH moved AS (
+    UPDATE billing.cycles c
+    SET status = 'due', held_reason = NULL, claimable_at = $5, fruitless_claims = 0, declines_count = 0, first_declined_at = NULL
+    WHERE c.shard = ANY ($1::smallint[]) AND c.payment_id = $2 AND c.status IN ('given_up', 'held')
+      AND NOT EXISTS (SELECT 1 FROM billing.attempts a
+                      WHERE a.shard = c.shard AND a.cycle_id = c.cycle_id AND a.status = 'open')
+    RETURNING c.shard, c.subscription_id, c.cycle_id, c.payment_id, c.currency
+), entered AS (
+    INSERT INTO billing.ledger (shard, subscription_id, kind, cycle_id, payment_id, currency, code, message, source, actor,
+                                recorded_at, sequence, previous_hash, entry_hash)
+    SELECT shard, subscription_id, 'operator', cycle_id, payment_id, currency, 'retry', $3, 'operator', $4,
+           clock_timestamp(), 0, '', ''
+    FROM moved
+)
+SELECT count(*) AS moved FROM moved;
+
+-- name: list_exceptions
+SELECT business_key, cycle_number, due_at, amount_minor, currency, held_reason, payment_id
+FROM billing.exceptions
+ORDER BY due_at
+LIMIT $1;
+
+-- name: backlog
+-- What the gauges show. Counting stops at a bound, so that a great backlog costs no more than a small one.
+SELECT
+    (SELECT count(*) FROM (SELECT 1 FROM billing.cycles WHERE status = 'due' AND claimable_at <= $1 LIMIT 100000) AS d) AS due,
+    (SELECT min(claimable_at) FROM billing.cycles WHERE status = 'due' AND claimable_at <= $1) AS oldest_due_at,
+    (SELECT count(*) FROM billing.cycles WHERE status = 'held') AS held,
+    (SELECT count(*) FROM billing.attempts WHERE status = 'open') AS open_attempts,
+    (SELECT min(opened_at) FROM billing.attempts WHERE status = 'open') AS oldest_open_at;
