@@ -13,7 +13,7 @@ PYTEST_WORKERS ?= 2
 SERVERS := $(wildcard /usr/lib/postgresql/1[5-9]/bin)
 
 help: ## this list
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | awk -F '\t' '{ printf "  make %-12s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | awk -F '\t' '{ printf "  make %-12s %s\n", $$1, $$2 }'
 
 demo: venv ## a whole billing run against a simulated PortOne, ending with the ledger beside PortOne's truth
 	@$(BIN)/billing-worker demo $(DEMO_OPTIONS)
@@ -61,7 +61,7 @@ tests-distribution: venv
 bench: venv ## charges a second and processor time per charge, beside the bare HTTP client
 	@$(BIN)/billing-worker bench $(BENCH_OPTIONS)
 
-lock: venv ## choose the newest allowed versions anew and write both lock files
+lock: venv ## choose the newest allowed versions anew and write the lock files
 	@.ci/lock
 
 wheel: venv ## build dist/*.whl

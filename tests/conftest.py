@@ -116,6 +116,19 @@ def execute(url: str, *statements: str) -> None:
     run_apart(run())
 
 
+def fetch_value(url: str, query: str) -> object:
+    """The one value that the query returns."""
+
+    async def run() -> object:
+        connection = await asyncpg.connect(url, timeout=30)
+        try:
+            return await connection.fetchval(query)
+        finally:
+            await connection.close()
+
+    return run_apart(run())
+
+
 def make_migrated_database(admin_url: str, name: str) -> DatabaseUrls:
     """A new database with the schema in it, and the test logins on its server."""
     execute(admin_url, f'CREATE DATABASE "{name}"')

@@ -39,7 +39,7 @@ class ChargingRules:
     recheck_after: tuple[timedelta, ...]
 
 
-# --- the next step of a due cycle ---------------------------------------------------------------------------------------
+# --- the next step of a due cycle -----------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,7 @@ def next_step(cycle: ClaimedCycle, rules: ChargingRules) -> NextStep:
     return OpenAttempt(number, idempotency_key(cycle.payment_id, number))
 
 
-# --- what an answer and a look prove ------------------------------------------------------------------------------------
+# --- what an answer and a look prove --------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +116,7 @@ Weighed = Paid | Declined | Refused | Voided | Resend | Wait | Contradiction
 def verdict_of_answer(outcome: Outcome, *, only_send: bool) -> Verdict | None:
     """The verdict that an answer proves by itself, or None where only a look can tell.
 
-    A 200 is believed at once. A refusal is believed of an attempt that was sent once: an earlier send of the same attempt
+    A 200 is believed at once. A refusal is believed of an attempt that was sent once: an earlier send of the same one
     may have charged before the refusal came. A decline always waits for the look.
     """
     match outcome:
@@ -235,7 +235,7 @@ def _wait(attempt: Attempt, now: datetime, rules: ChargingRules, reason: str) ->
     return Wait(next_look(attempt, now=now, rules=rules), reason)
 
 
-# --- looks at attempts that are closed -----------------------------------------------------------------------------------
+# --- looks at attempts that are closed ------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,7 +254,7 @@ Reviewed = Paid | Verified | NothingMore | Wait | Contradiction
 
 
 def review(attempt: Attempt, look: Look, *, now: datetime, rules: ChargingRules) -> Reviewed:
-    """What a look proves of an attempt that is closed: a paid one is compared, a dead one may turn out paid after all."""
+    """What a look proves of an attempt that is closed: a paid one is compared, a dead one may be paid after all."""
     if attempt.status is AttemptStatus.PAID:
         return _review_paid(attempt, look, now=now, rules=rules)
     if attempt.attempts_count > attempt.attempt_number:

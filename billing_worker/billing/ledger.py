@@ -7,14 +7,14 @@ never changed: what turns out otherwise is a new entry.
 import hashlib
 import json
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 
 from billing_worker.billing.states import EntryKind, Source
 
 CODE_CHARS_MAX = 100
 MESSAGE_CHARS_MAX = 500  # a PG's message is a line; more than this is somebody's stack trace
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
 
@@ -54,7 +54,7 @@ class StoredEntry:
 
 
 def bounded(text: str, chars_max: int) -> str:
-    """The text as the ledger can keep it: within its bound and without the one character that Postgres has no room for."""
+    """The text as the ledger can keep it: within its bound, and without NUL, which Postgres has no room for."""
     return text.replace("\x00", "")[:chars_max]
 
 

@@ -1,7 +1,8 @@
-"""What the rules speak about: cycles and attempts as the store hands them out, and the identifiers that follow from them.
+"""What the rules speak about: cycles and attempts as the store hands them out, and the identifiers that follow from
+them.
 
-Identifiers come from business keys alone, never from a clock, a counter or chance, so that a restored or cloned database
-makes the same ones and PortOne refuses the second payment.
+Identifiers come from business keys alone, never from a clock, a counter or chance, so that a restored or cloned
+database makes the same ones and PortOne refuses the second payment.
 """
 
 import base64

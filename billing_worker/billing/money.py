@@ -1,4 +1,6 @@
-"""Money: whole minor units of one currency. The won has no smaller unit, so 9,900 won is 9900 and is never multiplied by 100."""
+"""Money: whole minor units of one currency. The won has no smaller unit, so 9,900 won is 9900 and is never multiplied
+by 100.
+"""
 
 from dataclasses import dataclass
 

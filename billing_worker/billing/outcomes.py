@@ -1,7 +1,8 @@
 """Outcomes: what PortOne's answer means for one attempt, decided by the body's type and never by the HTTP status.
 
-A decline is HTTP 502 and six different things are HTTP 409. Whatever is not in the table is no verdict: the attempt stays
-open and PortOne is asked later. Source of the types: the official OpenAPI, operation payWithBillingKey, and the REST overview.
+A decline is HTTP 502 and six different things are HTTP 409. Whatever is not in the table is no verdict: the attempt
+stays open and PortOne is asked later. Source of the types: the official OpenAPI, operation payWithBillingKey, and the
+REST overview.
 """
 
 from collections.abc import Mapping

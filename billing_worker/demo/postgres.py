@@ -100,7 +100,7 @@ class EmbeddedPostgres:
             self._child = None
         if self._scratch is None:
             return
-        pg_directory.remove_shared_memory(self._data / "postmaster.pid")
+        pg_directory.remove_shared_memory(self._pgdata / "postmaster.pid")
         pg_directory.remove_directory(self._scratch)
         for lock in self._owner_locks:
             os.close(lock)
@@ -174,7 +174,7 @@ class EmbeddedPostgres:
         return self._scratch
 
     @property
-    def _data(self) -> Path:
+    def _pgdata(self) -> Path:
         return self._home / "data"
 
     @property
@@ -199,6 +199,7 @@ class EmbeddedPostgres:
 
     def _move_in(self) -> None:
         binaries = self._wanted_binaries or pg_binaries.find_binaries()
+        self._server_version = pg_binaries.server_version(binaries)
         self._scratch, lock = pg_directory.make_scratch_directory(self._account)
         self._owner_locks.append(lock)
         if self._directory is not None:
@@ -208,7 +209,6 @@ class EmbeddedPostgres:
         if self._account is not None:
             binaries = pg_binaries.reachable_binaries(binaries, self._scratch / "programs")
         self._binaries = binaries
-        self._server_version = pg_binaries.server_version(binaries)
 
     def _await_predecessors(self) -> None:
         for lock in self._take_server_locks():
@@ -239,8 +239,8 @@ class EmbeddedPostgres:
             # No server of ours lives, or the locks were not ours now. A file that a killed one left would stop the next
             # one where its pid belongs to another program or to a zombie; the shared memory still fences off a foreign
             # server.
-            (self._data / "postmaster.pid").unlink(missing_ok=True)
-            command = [str(self._binaries / "postgres"), "-D", str(self._data), *self._server_options(port)]
+            (self._pgdata / "postmaster.pid").unlink(missing_ok=True)
+            command = [str(self._binaries / "postgres"), "-D", str(self._pgdata), *self._server_options(port)]
             return pg_child.Child(command, account=self._account, log=self.log_path, keep_fds=locks)
         finally:
             for lock in locks:
@@ -265,7 +265,7 @@ class EmbeddedPostgres:
     def _is_ready(self) -> bool:
         assert self._child is not None
         try:
-            lines = (self._data / "postmaster.pid").read_text(encoding="utf-8").splitlines()
+            lines = (self._pgdata / "postmaster.pid").read_text(encoding="utf-8").splitlines()
         except FileNotFoundError:
             return False
         return len(lines) > 7 and lines[0] == str(self._child.pid) and lines[7].strip() == "ready"

@@ -1,4 +1,7 @@
-"""Which addresses a charge may be sent to: PortOne's own, or this machine. Anything else would hand billing keys to a stranger."""
+"""Which addresses a charge may be sent to: PortOne's own, or this machine.
+
+Any other address would be handed the API secret and every billing key.
+"""
 
 import ipaddress
 import re
@@ -26,11 +29,11 @@ def is_loopback(url: str) -> bool:
 
 
 def require_safe_base_url(url: str) -> str:
-    """The base URL without its trailing slash. Raises ValueError unless it is PortOne's own address or this machine's."""
+    """The base URL without its trailing slash. Raises ValueError unless it is PortOne's address or this machine's."""
     base = url.removesuffix("/")
     if base == PORTONE_ADDRESS or is_loopback(url):
         return base
     raise ValueError(
-        f"BILLING_PORTONE_BASE_URL must be {PORTONE_ADDRESS}, or http:// or https:// on 127.0.0.0/8, [::1] or localhost "
-        "with nothing but a port behind it, for the simulator. Correct or remove the setting."
+        f"BILLING_PORTONE_BASE_URL must be {PORTONE_ADDRESS}, or, for the simulator, http:// or https:// on "
+        "127.0.0.0/8, [::1] or localhost with nothing but a port behind it. Correct or remove the setting."
     )

@@ -37,7 +37,7 @@ class TokenBucket:
         try:
             async with asyncio.timeout_at(before), self._turn:
                 while not self._take_now():
-                    await asyncio.sleep(self._wait_seconds())
+                    await self._refilled()
         except TimeoutError:
             return False
         return True
@@ -62,6 +62,6 @@ class TokenBucket:
             self._tokens = min(self._burst, self._tokens + (now - self._filled_at) * self._rate)
             self._filled_at = now
 
-    def _wait_seconds(self) -> float:
-        paused = max(0.0, self._filled_at - asyncio.get_running_loop().time())
-        return paused + (1.0 - self._tokens) / self._rate
+    async def _refilled(self) -> None:
+        paused_seconds = max(0.0, self._filled_at - asyncio.get_running_loop().time())
+        await asyncio.sleep(paused_seconds + (1.0 - self._tokens) / self._rate)

@@ -1,7 +1,7 @@
 """HTTP for httpx, carried by aiohttp: one request, one send, at most one answer.
 
 It decides nothing about charges. It never sends a POST twice, follows no redirect, reads no proxy or password from the
-environment, and turns every failure of the network into an httpx.TransportError whose text holds nothing of the request.
+environment, and turns every failure of the network into an httpx.TransportError that holds nothing of the request.
 """
 
 import ssl
@@ -13,14 +13,14 @@ import yarl
 # PortOne's answers are a few kilobytes; more is not PortOne, and must not fill our memory.
 ANSWER_BYTES_MAX = 1024 * 1024
 
-# Load balancers drop idle connections after 60 seconds. aiohttp uses no connection that idled longer than this and closes
-# it before twice as long, so that a POST seldom meets a connection that the other side is just closing.
+# Load balancers drop idle connections after 60 seconds. aiohttp uses no connection that idled for longer than this, so
+# that a POST seldom meets one that the other side is just closing, and closes it before twice as long.
 IDLE_SECONDS_MAX = 25.0
 
 # What aiohttp would add by itself. The request says what is sent, and nothing else is.
 _UNWANTED_HEADERS = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
 
-# From the narrow to the wide: the first that fits names the failure. An order, not a protocol: no caller may decide by it.
+# From the narrow to the wide: the first that fits names the failure, for people. No caller may decide anything by it.
 _FAILURES: tuple[tuple[type[BaseException], type[httpx.TransportError]], ...] = (
     (aiohttp.ConnectionTimeoutError, httpx.ConnectTimeout),
     (TimeoutError, httpx.ReadTimeout),

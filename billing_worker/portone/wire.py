@@ -1,7 +1,7 @@
 """PortOne's JSON: the bytes of a charge, and what the bytes of an answer mean.
 
-An error is read by the body's type, never by the HTTP status. PortOne may add fields, enum values and cases without notice,
-so whatever we do not need is not looked at, and whatever cannot be read is no verdict. Nothing in here raises on an answer.
+An error is read by the body's type, never by the HTTP status. PortOne may add fields, enum values and cases without
+notice: what we do not need is not looked at, and what cannot be read is no verdict. Nothing here raises on an answer.
 """
 
 import json
@@ -99,7 +99,7 @@ def read_charge(status: int, headers: Mapping[str, str], body: bytes, *, sent: b
         pg_message=_text(answer, "pgMessage"),
     )
     if isinstance(outcome, NoVerdict) and outcome.resend:
-        return replace(outcome, retry_after_seconds=_retry_after_seconds(headers))
+        return replace(outcome, retry_after_seconds=retry_after_seconds(headers))
     return _without_billing_key(outcome, _text(_read_object(sent), "billingKey"))
 
 
@@ -142,6 +142,18 @@ def read_http_date(text: str | None) -> datetime | None:
         return None
 
 
+def retry_after_seconds(headers: Mapping[str, str]) -> float | None:
+    """How long PortOne asks us to wait, or None where it does not say."""
+    text = headers.get("retry-after", "").strip()
+    if re.fullmatch(r"[0-9]{1,9}", text):
+        return min(float(text), RETRY_AFTER_SECONDS_MAX)
+    # A date is counted from PortOne's own clock, which is in the same answer.
+    until, now = read_http_date(text), read_http_date(headers.get("date"))
+    if until is None or now is None:
+        return None
+    return min(max((until - now).total_seconds(), 0.0), RETRY_AFTER_SECONDS_MAX)
+
+
 def _read_paid(status: int, answer: Mapping[str, object]) -> Outcome:
     payment = _object(answer.get("payment"))
     try:
@@ -152,7 +164,7 @@ def _read_paid(status: int, answer: Mapping[str, object]) -> Outcome:
 
 
 def _read_status(status: int, error_type: str, headers: Mapping[str, str]) -> NoVerdict:
-    retry_after = _retry_after_seconds(headers) if status in _BUSY else None
+    retry_after = retry_after_seconds(headers) if status in _BUSY else None
     resend = status in _PASSING or status >= HTTPStatus.INTERNAL_SERVER_ERROR
     return NoVerdict(reason=_reason(status, error_type), resend=resend, retry_after_seconds=retry_after)
 
@@ -162,7 +174,7 @@ def _read_look_error(status: int, headers: Mapping[str, str], answer: Mapping[st
     # Status and type must agree: Absent is the one reading that can end in voiding an attempt.
     if status == HTTPStatus.NOT_FOUND and error_type in LOOK_ERRORS_ABSENT:
         return Absent()
-    return Unanswered(reason=_reason(status, error_type), retry_after_seconds=_retry_after_seconds(headers))
+    return Unanswered(reason=_reason(status, error_type), retry_after_seconds=retry_after_seconds(headers))
 
 
 def _payment(
@@ -205,17 +217,6 @@ def _without_billing_key(outcome: Outcome, billing_key: str) -> Outcome:
 def _reason(status: int, error_type: str) -> str:
     # Only what looks like a type is repeated; anything else in that place may hold a name or a key.
     return f"HTTP {status} {error_type}" if _ERROR_TYPE.fullmatch(error_type) else f"HTTP {status}"
-
-
-def _retry_after_seconds(headers: Mapping[str, str]) -> float | None:
-    text = headers.get("retry-after", "").strip()
-    if re.fullmatch(r"[0-9]{1,9}", text):
-        return min(float(text), RETRY_AFTER_SECONDS_MAX)
-    # A date is counted from PortOne's own clock, which is in the same answer.
-    until, now = read_http_date(text), read_http_date(headers.get("date"))
-    if until is None or now is None:
-        return None
-    return min(max((until - now).total_seconds(), 0.0), RETRY_AFTER_SECONDS_MAX)
 
 
 def _compact(value: object) -> bytes:

@@ -124,9 +124,9 @@ def _invalid(error: ErrorDetails, given: Mapping[str, Given]) -> Problem:
     field = str(error["loc"][0])
     if error["type"] == "missing":
         return _missing(field)
-    reason = error["msg"].removeprefix("Value error, ")
-    shape = _shape(field, given[field].value)
-    return Problem(env_name(field), shape, reason[0].lower() + reason[1:], _advice(field))
+    name = env_name(field)
+    reason = error["msg"].removeprefix("Value error, ").removeprefix(f"{name} ").removesuffix(".")
+    return Problem(name, _shape(field, given[field].value), reason[0].lower() + reason[1:], _advice(field))
 
 
 def _missing(field: str) -> Problem:

@@ -5,14 +5,13 @@ must never contain the value that was given: it may be a secret, or one pasted i
 """
 
 import itertools
-import re
 from typing import Annotated, Any, Literal
 from urllib.parse import parse_qs, urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from billing_worker.portone.address import require_safe_base_url
+from billing_worker.portone.address import is_loopback, require_safe_base_url
 
 PREFIX = "BILLING_"
 
@@ -28,8 +27,6 @@ RESEND_UNTIL_SECONDS_MAX = 10_000
 
 # A payment may turn up late at PortOne; for a whole day nothing is believed to be lost.
 VOID_AFTER_SECONDS_MIN = 86_400
-
-_LOOPBACK = re.compile(r"\A(localhost|127(\.\d{1,3}){3}|::1)\Z")
 
 
 def _without_blanks(text: str) -> str:
@@ -57,11 +54,6 @@ def require_database_url(secret: SecretStr) -> SecretStr:
 def _api_secret(secret: SecretStr) -> SecretStr:
     _without_blanks(secret.get_secret_value())
     return secret
-
-
-def _base_url(url: str) -> str:
-    require_safe_base_url(url)
-    return url
 
 
 def _store_id(text: str) -> str:
@@ -135,7 +127,7 @@ class Settings(BaseSettings):
         "ever.",
     )
 
-    portone_base_url: Annotated[str, AfterValidator(_base_url)] = Field(
+    portone_base_url: Annotated[str, AfterValidator(require_safe_base_url)] = Field(
         "https://api.portone.io",
         description="PortOne's API. Only this address and loopback ones (the simulator) are accepted.",
     )
@@ -279,7 +271,7 @@ class Settings(BaseSettings):
     @property
     def portone_is_loopback(self) -> bool:
         """Whether PortOne is a simulator on this machine, which may be hurried."""
-        return bool(_LOOPBACK.match(urlsplit(self.portone_base_url).hostname or ""))
+        return is_loopback(self.portone_base_url)
 
     @property
     def longest_charge_seconds(self) -> float:

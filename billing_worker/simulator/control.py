@@ -145,7 +145,7 @@ class _Control:
         return JSONResponse({"requests": report.requests(found[:limit])})
 
     async def in_flight(self, request: HttpRequest) -> JSONResponse:
-        """GET /inflight: the requests here now, by ?stage= and ?paymentId=; ?at_least= waits up to ?wait_seconds= for them."""
+        """GET /inflight: the requests here now (?stage=, ?paymentId=); ?at_least= and ?wait_seconds= wait."""
         world, query = self._world, request.query_params
         stage, payment_id = asking.member(Stage, query.get("stage"), "stage"), query.get("paymentId")
 

@@ -17,13 +17,15 @@ from typing import Any
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from billing_worker.simulator.app import create_app
+from billing_worker.simulator.app import App, create_app
 from billing_worker.simulator.options import SimulatorOptions
+from billing_worker.simulator.traffic import Stage
 from billing_worker.simulator.wire import CUTTER
 
 BACKLOG = 4096  # a crash test reconnects hundreds of clients in one moment
 KEEP_ALIVE_SECONDS = 75  # longer than a client's pool keeps a connection, so that the client closes first
-GOING_DOWN_SECONDS = 1  # what still hangs or is held by then is cut off
+LAST_ANSWERS_SECONDS = 1.0  # for what is on its way when the end comes; then every connection is cut
+GOING_DOWN_SECONDS = 5  # for tries still at the PG, which run to their end unheard
 START_SECONDS_MAX = 30.0
 
 
@@ -37,7 +39,7 @@ async def serve(
     """Serve until cancelled, SIGTERM or SIGINT; port 0 takes a free one. `ready` is called with the URL."""
     with _listening(host, port) as listener:
         url = _url(listener)
-        server = _Server(_config(options), on_started=lambda: ready(url) if ready is not None else None)
+        server = _Server(create_app(options), on_started=lambda: ready(url) if ready is not None else None)
         serving = asyncio.create_task(server.serve(sockets=[listener]))
         with _stopping(server):
             try:
@@ -100,22 +102,35 @@ class _Server(uvicorn.Server):
     uvicorn raises a caught signal again once it is down, which would end the program before its caller could tidy up.
     """
 
-    def __init__(self, config: uvicorn.Config, *, on_started: Callable[[], None]) -> None:
-        super().__init__(config)
+    def __init__(self, app: App, *, on_started: Callable[[], None]) -> None:
+        super().__init__(_config(app))
+        self._simulator = app.simulator
         self._on_started = on_started
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self._on_started()
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        world = self._simulator.world
+        world.holds.release()
+        await world.traffic.until(
+            lambda: all(request.stage is Stage.HANGING for request in world.traffic.in_flight.values()),
+            seconds=LAST_ANSWERS_SECONDS,
+        )
+        for connection in list(self.server_state.connections):
+            if isinstance(connection, _Protocol):
+                connection.transport.abort()
+        await super().shutdown(sockets)
+
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
         yield
 
 
-def _config(options: SimulatorOptions) -> uvicorn.Config:
+def _config(app: App) -> uvicorn.Config:
     return uvicorn.Config(
-        create_app(options),
+        app,
         http=_Protocol,
         ws="none",
         lifespan="off",

@@ -1,12 +1,12 @@
 """The way to Postgres: two pools, the named queries, and one translation of everything that can go wrong.
 
-Two pools, so that a verdict can always be written: claims never take the outcomes' connections. A failure around a commit
-says nothing about whether it was applied; callers read again by a unique key and never assume.
+Two pools, so that a verdict can always be written: claims never take the outcomes' connections. A failure around a
+commit says nothing about whether it was applied; callers read again by a unique key and never assume.
 """
 
 import re
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Protocol
@@ -20,7 +20,8 @@ CONNECT_SECONDS = 10.0
 # Idle connections are renewed before a firewall forgets them.
 IDLE_SECONDS = 240.0
 
-# Classes of SQLSTATE after which the same statement may succeed later: connection, resources, operator intervention, system,
+# Classes of SQLSTATE after which the same statement may succeed later: connection, resources, operator
+# intervention, system,
 # serialisation and deadlock, lock not available, and a standby that was taken for a primary.
 _PASSING_CLASSES = frozenset({"08", "40", "53", "55", "57", "58", "25"})
 
@@ -105,14 +106,31 @@ class Pool:
             async with self._pool.acquire() as connection, connection.transaction():
                 yield Connection(connection)
 
+    @asynccontextmanager
+    async def snapshot(self) -> AsyncIterator[Connection]:
+        """A read-only transaction whose queries all see one moment, however busily others write."""
+        with _translating():
+            async with (
+                self._pool.acquire() as connection,
+                connection.transaction(isolation="repeatable_read", readonly=True),
+            ):
+                yield Connection(connection)
+
 
 class _translating:  # noqa: N801 - read as a word in a with statement
     def __enter__(self) -> None:
         return None
 
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
-        if isinstance(error, asyncpg.PostgresError | asyncpg.InterfaceError | OSError | TimeoutError):
+        # InternalClientError is how a server that is no primary is turned down, and an answer that makes no sense.
+        kinds = asyncpg.PostgresError | asyncpg.InterfaceError | asyncpg.InternalClientError | OSError | TimeoutError
+        if isinstance(error, kinds):
             raise translated(error) from None
+
+
+def translating() -> AbstractContextManager[None]:
+    """For what speaks to Postgres beside the pools: its errors become DatabaseGoneError or RowRefusedError."""
+    return _translating()
 
 
 class Database:
@@ -130,7 +148,10 @@ class Database:
 
 
 async def connect(dsn: str, limits: PoolLimits, *, application_name: str) -> Database:
-    """Open both pools. Several hosts in the DSN are tried in turn and only a primary is taken. Raises DatabaseGoneError."""
+    """Open both pools.
+
+    Several hosts in the DSN are tried in turn and only a primary is taken. Raises DatabaseGoneError.
+    """
 
     async def pool(size_max: int, suffix: str) -> Any:
         return await asyncpg.create_pool(

@@ -17,6 +17,13 @@ async def tail_ledger(
     return await db.fetch("tail_ledger", after, business_key, limit)
 
 
+async def follow_ledger(
+    db: Executor, *, after: datetime, limit: int, business_key: str | None = None
+) -> list[asyncpg.Record]:
+    """The entries since a moment, that moment included, oldest first."""
+    return await db.fetch("follow_ledger", after, business_key, limit)
+
+
 async def verify_shard(db: Executor, shard: int) -> tuple[int, list[str]]:
     """Recompute every chain of a shard. Returns how many entries were read and what is wrong, in words."""
     heads = {row["subscription_id"]: row for row in await db.fetch("read_heads", shard)}
@@ -31,10 +38,10 @@ async def verify_shard(db: Executor, shard: int) -> tuple[int, list[str]]:
             or (head["sequence"], head["entry_hash"]) != (entry.sequence, entry.entry_hash)
         ):
             faults.append(f"subscription {subscription_id}: the chain does not end where its head says")
-    for row in await db.fetch("paid_disagreements", shard):
-        faults.append(
-            f"payment {row['payment_id']}: the cycle is {row['cycle_status']}, its paid entry is {row['paid_sequence']}"
-        )
+    faults.extend(
+        f"payment {row['payment_id']}: the cycle is {row['cycle_status']}, its paid entry is {row['paid_sequence']}"
+        for row in await db.fetch("paid_disagreements", shard)
+    )
     return len(entries), faults
 
 

@@ -1,7 +1,7 @@
 """Migrations: numbered files, forward only, each applied once, none ever edited afterwards.
 
-One migrator works at a time. The lock is polled and not waited for: a waiter inside pg_advisory_lock and a migrator that
-creates an index concurrently would wait for each other.
+One migrator works at a time. The lock is polled and not waited for: a waiter inside pg_advisory_lock and a migrator
+that creates an index concurrently would wait for each other.
 """
 
 import asyncio
@@ -69,7 +69,10 @@ def read_migrations(paths: list[Path] | None = None) -> list[Migration]:
 
 
 async def apply_migrations(dsn: str, *, migrations: list[Migration] | None = None) -> list[str]:
-    """Bring the database up to date and return the names of what was applied. Raises MigrationError or asyncpg's errors."""
+    """Bring the database up to date and return the names of what was applied.
+
+    Raises MigrationError or asyncpg's errors.
+    """
     wanted = read_migrations() if migrations is None else migrations
     connection = await _connect(dsn)
     try:
@@ -165,7 +168,8 @@ async def _pending(connection: Any, wanted: list[Migration]) -> list[Migration]:
     unknown = sorted(set(applied) - {migration.version for migration in wanted})
     if unknown:
         raise MigrationError(
-            f"the database has migrations that this program lacks ({unknown}): install the program that made them, or a newer one"
+            f"the database has migrations that this program lacks ({unknown}): "
+            "install the program that made them, or a newer one"
         )
     return [migration for migration in wanted if migration.version not in applied]
 

@@ -7,10 +7,11 @@ from datetime import datetime
 import asyncpg
 
 from billing_worker.billing.billing_key import BillingKey
-from billing_worker.billing.model import shard_of
+from billing_worker.billing.model import Customer, shard_of
 from billing_worker.billing.money import Money
 from billing_worker.billing.periods import Cadence, PeriodUnit
 from billing_worker.billing.plans import PlannedSubscription
+from billing_worker.billing.states import SubscriptionStatus
 from billing_worker.store.db import Executor, columns
 
 
@@ -37,6 +38,7 @@ class KnownSubscription:
 
     shard: int
     subscription_id: int
+    status: SubscriptionStatus
     plan: PlannedSubscription
 
 
@@ -70,7 +72,12 @@ async def find_subscriptions(db: Executor, business_keys: Sequence[str]) -> dict
     """Those of the business keys that are known, locked for this transaction."""
     shards = sorted({shard_of(key) for key in business_keys})
     rows = await db.fetch("find_subscriptions", shards, list(business_keys))
-    return {row["business_key"]: KnownSubscription(row["shard"], row["subscription_id"], _plan(row)) for row in rows}
+    return {
+        row["business_key"]: KnownSubscription(
+            row["shard"], row["subscription_id"], SubscriptionStatus(row["status"]), _plan(row)
+        )
+        for row in rows
+    }
 
 
 async def add_subscriptions(db: Executor, plans: Sequence[tuple[PlannedSubscription, datetime]]) -> int:
@@ -122,13 +129,10 @@ def _cadence(row: asyncpg.Record) -> Cadence:
 def _plan(row: asyncpg.Record) -> PlannedSubscription:
     return PlannedSubscription(
         business_key=row["business_key"],
-        customer_id=row["customer_id"],
-        customer_name=row["customer_name"],
-        customer_phone=row["customer_phone"],
-        customer_email=row["customer_email"],
+        customer=Customer(row["customer_id"], row["customer_name"], row["customer_phone"], row["customer_email"]),
         billing_key=BillingKey(row["billing_key"]),
         order_name=row["order_name"],
-        money=Money(row["amount_minor"], row["currency"]),
+        price=Money(row["amount_minor"], row["currency"]),
         cadence=_cadence(row),
         first_cycle_number=row["first_cycle_number"],
     )
@@ -140,20 +144,20 @@ def _identity(plan: PlannedSubscription) -> tuple[object, ...]:
 
 def _changeable(plan: PlannedSubscription) -> tuple[object, ...]:
     return (
-        plan.customer_id,
-        plan.customer_name,
-        plan.customer_phone,
-        plan.customer_email,
+        plan.customer.customer_id,
+        plan.customer.name,
+        plan.customer.phone,
+        plan.customer.email,
         plan.billing_key.reveal(),
         plan.order_name,
-        plan.money.amount_minor,
+        plan.price.amount_minor,
     )
 
 
 def _fixed(plan: PlannedSubscription) -> tuple[object, ...]:
     cadence = plan.cadence
     return (
-        plan.money.currency,
+        plan.price.currency,
         cadence.unit.value,
         cadence.count,
         cadence.anchor_on,

@@ -49,7 +49,9 @@ class Metrics:
     def _about_charges(self) -> None:
         self.claims = self._counter("claims_total", "Due cycles claimed.")
         self.charges = self._counter("charges_total", "Charges sent, by what PortOne's answer means.", "outcome")
-        self.settled = self._counter("settled_total", "Attempts settled, by verdict and how it was learnt.", "verdict", "source")
+        self.settled = self._counter(
+            "settled_total", "Attempts settled, by verdict and how it was learnt.", "verdict", "source"
+        )
         self.charge_seconds = self._histogram("charge_seconds", "From sending a charge to its answer.", _CHARGE_SECONDS)
         self.amount_minor = self._counter(
             "amount_minor_total", "Collected, in minor units (won, cents), by currency.", "currency"

@@ -1,7 +1,7 @@
 """The charger: claims due cycles, writes their intents, and only then sends.
 
-Nothing leaves before its intent is acknowledged. A commit that was not acknowledged is left alone, for the reconciler finds the
-attempt if it was written; nobody finds a charge that was sent without one.
+Nothing leaves before its intent is acknowledged. A commit that was not acknowledged is left alone, for the reconciler
+finds the attempt if it was written; nobody finds a charge that was sent without one.
 """
 
 import asyncio
@@ -19,6 +19,7 @@ from billing_worker.clock import Clock
 from billing_worker.store import attempts, cycles
 from billing_worker.store.attempts import Intent
 from billing_worker.store.db import Pool, RowRefusedError
+from billing_worker.telemetry import Metrics
 from billing_worker.workers.collector import Collector
 from billing_worker.workers.gate import SendingGate
 from billing_worker.workers.sweep import Counts, Slots
@@ -27,6 +28,8 @@ log = structlog.get_logger()
 
 # A pass waits this long for slots before it reports back, so that a hanging provider does not look like a dead sweep.
 SLOT_WAIT_SECONDS = 1.0
+# The limiter refills in steps of a request; a wait this short costs neither a send nor a processor.
+REFILL_WAIT_SECONDS = 0.02
 # A pass begins once this share of the slots is free: smaller batches cost more, larger ones leave slots idle.
 SLOT_SHARE = 12
 
@@ -45,16 +48,17 @@ class Charger:
 
     def __init__(
         self,
+        *,
         claims: Pool,
         collector: Collector,
         gate: SendingGate,
         clock: Clock,
         slots: Slots,
-        *,
+        metrics: Metrics,
         rules: ChargingRules,
         limits: ChargerLimits,
         request_body: Callable[[ClaimedCycle], bytes],
-        sends_available: Callable[[], float],
+        sends_available: Callable[[], int],
         worker: str,
     ) -> None:
         self._claims = claims
@@ -62,6 +66,7 @@ class Charger:
         self._gate = gate
         self._clock = clock
         self._slots = slots
+        self._metrics = metrics
         self._rules = rules
         self._limits = limits
         self._request_body = request_body
@@ -87,10 +92,13 @@ class Charger:
 
     async def _room(self) -> int:
         if self._gate.probing:
-            return 1 if self._slots.busy == 0 else 0
+            idle = await self._slots.wait_free(self._slots.limit, SLOT_WAIT_SECONDS) == self._slots.limit
+            return int(idle)
         wanted = max(1, min(self._slots.limit // SLOT_SHARE, self._limits.batch_max))
         free = await self._slots.wait_free(wanted, SLOT_WAIT_SECONDS)
-        return min(free, self._limits.batch_max, int(self._sends_available()))
+        if not self._sends_available():
+            await asyncio.sleep(REFILL_WAIT_SECONDS)
+        return min(free, self._limits.batch_max, self._sends_available())
 
     async def _take(self, shard: int, room: int, now: datetime) -> int:
         lease_until = now + self._limits.claim_lease
@@ -98,6 +106,7 @@ class Charger:
         if self._stopping:
             await cycles.release_cycles(self._claims, claimed, claimable_at=now)
             return 0
+        self._metrics.claims.inc(len(claimed))
         intents, aside = self._decide(claimed)
         if aside:
             await cycles.set_aside_cycles(self._claims, aside, actor=self._worker)

@@ -5,7 +5,6 @@ attempt's intent has been acknowledged before anything here is called.
 """
 
 import asyncio
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -34,7 +33,7 @@ _OUTCOME_LABELS: dict[type, str] = {Paid: "paid", Declined: "declined", Refused:
 
 @dataclass(frozen=True, slots=True)
 class CollectorLimits:
-    """How long after the intent a send may still start, and how long an attempt is ours before somebody else follows it."""
+    """How long after the intent a send may still start, and how long it is ours before somebody else follows it."""
 
     send_window: timedelta
     attempt_lease: timedelta
@@ -45,13 +44,13 @@ class Collector:
 
     def __init__(
         self,
+        *,
         portone: PortOneClient,
         outcomes: Pool,
         settler: Settler,
         gate: SendingGate,
         clock: Clock,
         metrics: Metrics,
-        *,
         rules: ChargingRules,
         policy: DunningPolicy,
         limits: CollectorLimits,
@@ -127,10 +126,9 @@ class Collector:
         )
         answer = await self._portone.charge(order)
         self._metrics.charge_seconds.observe(self._clock.monotonic() - began)
-        outcome = without_key(answer.outcome, attempt.request_body)
-        self._metrics.charges.labels(outcome=_OUTCOME_LABELS[type(outcome)]).inc()
-        self._note_channel(outcome)
-        await self._conclude(attempt, outcome, only_send=first and answer.sends == 1)
+        self._metrics.charges.labels(outcome=_OUTCOME_LABELS[type(answer.outcome)]).inc()
+        self._note_channel(answer.outcome)
+        await self._conclude(attempt, answer.outcome, only_send=first and answer.sends == 1)
 
     async def _conclude(self, attempt: Attempt, outcome: Outcome, *, only_send: bool) -> None:
         verdict = charging.verdict_of_answer(outcome, only_send=only_send)
@@ -178,11 +176,3 @@ class Collector:
             decline_code=done.decline_code,
             elapsed_ms=round((self._clock.now() - attempt.opened_at).total_seconds() * 1000),
         )
-
-
-def without_key(outcome: Outcome, request_body: bytes) -> Outcome:
-    """The outcome with the billing key taken out of its message, should PortOne or a PG have quoted it."""
-    if not isinstance(outcome, Declined | Refused) or not outcome.message:
-        return outcome
-    billing_key: str = json.loads(request_body)["billingKey"]
-    return replace(outcome, message=outcome.message.replace(billing_key, "(billing key)"))

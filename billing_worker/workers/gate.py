@@ -1,7 +1,7 @@
 """The sending gate: whether anything may be sent to PortOne now, and if not, why.
 
-One wrong secret refuses every charge alike; a halted day costs less than a base of customers whose retries are burnt. What is
-already in flight is not touched: the gate is asked before a claim and before a resend, never in the middle.
+One wrong secret refuses every charge alike; a halted day costs less than a base of customers whose retries are burnt.
+What is already in flight is not touched: the gate is asked before a claim and before a resend, never in the middle.
 """
 
 from collections.abc import Callable
@@ -30,7 +30,10 @@ class Closed:
 
 
 class SendingGate:
-    """Open unless something says otherwise. After a channel's refusal one charge at a time tries whether it is mended."""
+    """Open unless something says otherwise.
+
+    After a channel's refusal one charge at a time tries whether it is mended.
+    """
 
     def __init__(
         self, clock: Clock, *, skew_max_seconds: float, pause: timedelta, portone_skew_seconds: Callable[[], float]

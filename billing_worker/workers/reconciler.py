@@ -1,7 +1,7 @@
 """The reconciler: asks PortOne about every attempt whose look is due, until it knows.
 
-An attempt without a verdict is asked about at widening intervals and, while PortOne remembers its key, sent again. A closed one
-is looked at a few times more, since a decline can turn into a payment. It never opens an attempt.
+An attempt without a verdict is asked about at widening intervals and, while PortOne remembers its key, sent again. A
+closed one is looked at a few times more, since a decline can turn into a payment. It never opens an attempt.
 """
 
 from datetime import datetime, timedelta
@@ -29,13 +29,13 @@ class Reconciler:
 
     def __init__(
         self,
+        *,
         claims: Pool,
         outcomes: Pool,
         collector: Collector,
         gate: SendingGate,
         clock: Clock,
         slots: Slots,
-        *,
         rules: ChargingRules,
         lease: timedelta,
     ) -> None:

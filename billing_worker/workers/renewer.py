@@ -1,7 +1,7 @@
 """The renewer: opens the next cycle of every subscription whose time has come.
 
-It works out dates and identifiers from the anchor and the cycle's number; it never sends anything. A subscription whose next
-period cannot be worked out is set aside with its reason, so that it does not stand before the others.
+It works out dates and identifiers from the anchor and the cycle's number; it never sends anything. A subscription
+whose next period cannot be worked out is set aside with its reason, so that it does not stand before the others.
 """
 
 from datetime import datetime
@@ -28,7 +28,10 @@ class Renewer:
         self._actor = actor
 
     async def run_once(self, now: datetime) -> Counts:
-        """Open one cycle for every due subscription, a batch a shard. A subscription several periods behind comes up again."""
+        """Open one cycle for every due subscription, a batch a shard.
+
+        A subscription several periods behind comes up again.
+        """
         opened = 0
         shards = await subscriptions.shards_to_renew(self._claims, now)
         for shard in shards:
@@ -51,7 +54,10 @@ class Renewer:
 
 
 def new_cycle(due: DueSubscription, *, store_id: str) -> NewCycle:
-    """The cycle that a subscription owes next, and when the one after it is due. Raises ValueError for an impossible cadence."""
+    """The cycle that a subscription owes next, and when the one after it is due.
+
+    Raises ValueError for an impossible cadence.
+    """
     cadence = due.cadence()
     period = periods.nth_period(cadence, due.next_cycle_number)
     following = periods.nth_period(cadence, due.next_cycle_number + 1)

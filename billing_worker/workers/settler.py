@@ -1,12 +1,13 @@
 """The settler: writes verdicts, many in one transaction, and keeps them until they are written.
 
-While one batch commits, the next one gathers, so a batch is as large as the load and a lone verdict waits for nobody. A
-verdict is never dropped: when the database is gone the batch waits and is written again, which its guards make harmless.
+While one batch commits, the next one gathers, so a batch is as large as the load and a lone verdict waits for nobody.
+A verdict is never dropped: when the database is gone the batch waits and is written again, which its guards make
+harmless.
 """
 
 import asyncio
-from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import structlog
 from tenacity import AsyncRetrying, retry_if_exception_type, wait_exponential_jitter
@@ -33,11 +34,17 @@ class _Waiting:
     settled: "asyncio.Future[bool]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
 
+class DatabaseGone(Protocol):
+    """Who is told whether verdicts can be written."""
+
+    def __call__(self, *, gone: bool) -> None: ...
+
+
 class Settler:
     """Group commit of settlements. Run `start` before the first verdict and `stop` after the last."""
 
     def __init__(
-        self, pool: Pool, clock: Clock, metrics: Metrics, *, actor: str, database_gone: Callable[[bool], None]
+        self, pool: Pool, clock: Clock, metrics: Metrics, *, actor: str, database_gone: "DatabaseGone"
     ) -> None:
         self._pool = pool
         self._clock = clock
@@ -58,7 +65,10 @@ class Settler:
         await asyncio.gather(*self._writers, return_exceptions=True)
 
     async def settle(self, settlement: Settlement) -> bool:
-        """Have the settlement written. False where the attempt or its cycle had moved on before. Raises RowRefusedError."""
+        """Have the settlement written.
+
+        False where the attempt or its cycle had moved on before. Raises RowRefusedError.
+        """
         waiting = _Waiting(settlement)
         self._queue.put_nowait(waiting)
         self._metrics.verdicts_waiting.set(self._queue.qsize())
@@ -89,12 +99,12 @@ class Settler:
         retrying = AsyncRetrying(
             retry=retry_if_exception_type(DatabaseGoneError),
             wait=wait_exponential_jitter(multiplier=RETRY_FIRST_SECONDS, max=RETRY_WIDEST_SECONDS),
-            before_sleep=lambda state: self._gone(len(batch)),
+            before_sleep=lambda _: self._gone(len(batch)),
         )
         async for attempt in retrying:
             with attempt:
                 settled = await self._write_once(batch, again=attempt.retry_state.attempt_number > 1)
-        self._database_gone(False)
+        self._database_gone(gone=False)
         for waiting in batch:
             waiting.settled.set_result(waiting.settlement.attempt.attempt_id in settled)
 
@@ -109,5 +119,5 @@ class Settler:
         return settled
 
     def _gone(self, verdicts: int) -> None:
-        self._database_gone(True)
+        self._database_gone(gone=True)
         log.warning("settler.database_gone", verdicts=verdicts)

@@ -1,7 +1,7 @@
 """What every worker shares: the loop around run_once, and the slots that its calls run in.
 
-A sweep is one bounded pass. It is repeated while there is more, and it never lets a failure end the daemon: rows decide what is
-done next, so a pass that failed is simply made again. This is the only place that catches everything.
+A sweep is one bounded pass. It is repeated while there is more, and it never lets a failure end the daemon: rows
+decide what is done next, so a pass that failed is simply made again. This is the only place that catches everything.
 """
 
 import asyncio
@@ -43,6 +43,8 @@ class Sweep:
         self._clock = clock
         self._metrics = metrics
         self._stopping = False
+        self._idle = asyncio.Event()
+        self._idle.set()
         self._beat_at = clock.monotonic()
 
     def silent_seconds(self) -> float:
@@ -53,11 +55,19 @@ class Sweep:
         """Make no further pass; the one under way ends by itself."""
         self._stopping = True
 
+    async def ended(self) -> None:
+        """Wait for the pass under way."""
+        await self._idle.wait()
+
     async def ring(self) -> None:
         """Make passes until nothing is left to do."""
-        more = True
-        while more and not self._stopping:
-            more = await self._pass()
+        self._idle.clear()
+        try:
+            more = True
+            while more and not self._stopping:
+                more = await self._pass()
+        finally:
+            self._idle.set()
 
     async def _pass(self) -> bool:
         started = self._clock.monotonic()
@@ -117,12 +127,10 @@ class Slots:
                 break
         return self.free
 
-    async def drain(self, timeout_seconds: float) -> int:
-        """Wait for every call to end by itself. Returns how many were still in flight when the time was over."""
-        if not self._tasks:
-            return 0
-        _, left = await asyncio.wait(set(self._tasks), timeout=timeout_seconds)
-        return len(left)
+    async def drained(self) -> None:
+        """Wait for every call to end by itself."""
+        while self._tasks:
+            await asyncio.wait(set(self._tasks))
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)

@@ -6,6 +6,14 @@ WHERE ($1::timestamptz IS NULL OR recorded_at > $1) AND ($2::text IS NULL OR bus
 ORDER BY recorded_at DESC
 LIMIT $3;
 
+-- name: follow_ledger
+-- The entries from a moment on, oldest first. The moment is included: two entries may have been recorded at the same one.
+SELECT recorded_at, business_key, sequence, kind, payment_id, amount_minor, currency, code, message, source, actor, pg_tx_id
+FROM billing.ledger_entries
+WHERE recorded_at >= $1 AND ($2::text IS NULL OR business_key = $2)
+ORDER BY recorded_at, business_key, sequence
+LIMIT $3;
+
 -- name: read_chains
 -- Every entry of one shard, chain by chain, for the verification.
 SELECT subscription_id, sequence, kind, cycle_id, attempt_id, payment_id, amount_minor, currency, pg_tx_id, code, message, source,

@@ -42,9 +42,11 @@ def metrics() -> Metrics:
 @pytest.fixture
 async def client(answers: Answers, metrics: Metrics) -> AsyncIterator[httpx.AsyncClient]:
     app = web.create_app(liveness=answers.liveness, readiness=answers.readiness, registry=metrics.registry)
-    async with web.serve(app, "127.0.0.1:0") as address:
-        async with httpx.AsyncClient(base_url=f"http://{address}", trust_env=False) as asking:
-            yield asking
+    async with (
+        web.serve(app, "127.0.0.1:0") as address,
+        httpx.AsyncClient(base_url=f"http://{address}", trust_env=False) as asking,
+    ):
+        yield asking
 
 
 async def test_a_daemon_without_problems_is_live_and_ready(client: httpx.AsyncClient) -> None:
@@ -111,10 +113,9 @@ async def test_signals_stay_the_daemons(answers: Answers, metrics: Metrics) -> N
 
 async def test_an_address_in_use_is_an_error_that_can_be_caught(answers: Answers, metrics: Metrics) -> None:
     app = web.create_app(liveness=answers.liveness, readiness=answers.readiness, registry=metrics.registry)
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        with pytest.raises(OSError, match="in use"):
-            async with web.serve(app, f"127.0.0.1:{taken.getsockname()[1]}"):
-                pytest.fail("two servers on one port")
+    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(OSError, match="in use"):
+        async with web.serve(app, f"127.0.0.1:{taken.getsockname()[1]}"):
+            pytest.fail("two servers on one port")
 
 
 async def test_a_page_that_hangs_does_not_keep_the_daemon_from_stopping(
@@ -139,9 +140,8 @@ async def test_an_ipv6_address_stands_in_brackets(answers: Answers, metrics: Met
         pytest.skip("no IPv6 here")
     app = web.create_app(liveness=answers.liveness, readiness=answers.readiness, registry=metrics.registry)
 
-    async with web.serve(app, "[::1]:0") as address:
-        async with httpx.AsyncClient(trust_env=False) as asking:
-            answer = await asking.get(f"http://{address}/livez")
+    async with web.serve(app, "[::1]:0") as address, httpx.AsyncClient(trust_env=False) as asking:
+        answer = await asking.get(f"http://{address}/livez")
 
     assert address.startswith("[::1]:")
     assert answer.status_code == 200

@@ -216,7 +216,7 @@ def test_lines_are_counted_as_an_editor_counts_them() -> None:
     assert [(fault.line, fault.column) for fault in read(text).faults] == [(2, "order_name"), (4, "amount")]
 
 
-def test_a_file_of_faults_is_not_read_to_its_end() -> None:
+def test_no_more_faults_are_told_than_anybody_reads() -> None:
     row = "," * (len(ROW) - 1) + "\n"
 
     assert len(read(csv_of(ROW) + row * 5_000).faults) == FAULTS_MAX

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from billing_worker.settings import (
     Settings,
@@ -118,6 +119,17 @@ def test_a_secret_shows_neither_in_the_settings_nor_in_the_table() -> None:
 
     assert "hunter2" not in text
     assert API_SECRET not in text
+
+
+def test_settings_made_without_the_loader_hide_what_was_wrong_too() -> None:
+    with pytest.raises(ValidationError) as caught:
+        Settings(
+            database_url="mysql://root:hunter2@db",  # type: ignore[arg-type]
+            portone_api_secret=API_SECRET,  # type: ignore[arg-type]
+            portone_store_id="store-0001",
+        )
+
+    assert "hunter2" not in str(caught.value)
 
 
 def test_several_hosts_need_to_say_which_one_is_meant() -> None:
