@@ -34,7 +34,7 @@ def on_database(work: Callable[[Database], Awaitable[T]], *, command_seconds: fl
     try:
         return asyncio.run(_with_database(url, work, command_seconds))
     except DatabaseGoneError as error:
-        raise gone(error) from None
+        raise gone(error, begun=True) from None
     except RowRefusedError as error:
         raise refused(error) from None
 
@@ -55,13 +55,14 @@ def settings() -> Settings:
         _raise_settings(fault)
 
 
-def gone(error: DatabaseGoneError) -> Failure:
-    """Postgres is not there, in plain words."""
+def gone(error: DatabaseGoneError, *, begun: bool) -> Failure:
+    """Postgres is not there, in plain words; begun says whether the command may have done its work."""
+    unknown = "; whether the command did its work is unknown, and it may be run again" if begun else ""
     return Failure(
         Exit.GONE,
         "database_gone",
-        f"Postgres does not answer ({error}); whether the last statement was applied is unknown",
-        remedy="check BILLING_DATABASE_URL and the server; then run the command again",
+        f"Postgres does not answer ({error}){unknown}",
+        remedy="check BILLING_DATABASE_URL and the server",
     )
 
 
@@ -74,7 +75,10 @@ def refused(error: RowRefusedError) -> Failure:
 
 async def _with_database(url: str, work: Callable[[Database], Awaitable[T]], command_seconds: float) -> T:
     limits = PoolLimits(claims_max=1, outcomes_max=1, command_seconds=command_seconds)
-    database = await db.connect(url, limits, application_name="billing-worker cli")
+    try:
+        database = await db.connect(url, limits, application_name="billing-worker cli")
+    except DatabaseGoneError as error:
+        raise gone(error, begun=False) from None
     try:
         return await work(database)
     finally:

@@ -105,9 +105,7 @@ def _judge_new(judgement: Judgement, plan: PlannedSubscription, *, now: datetime
         judgement.added.append(plan)
 
 
-def _judge_known(
-    judgement: Judgement, known: KnownSubscription, plan: PlannedSubscription, *, rules: Rules
-) -> None:
+def _judge_known(judgement: Judgement, known: KnownSubscription, plan: PlannedSubscription, *, rules: Rules) -> None:
     refused, wanted = refused_changes(known.plan, plan), changes(known.plan, plan)
     if known.status is SubscriptionStatus.CANCELLED:
         # Whoever imports the whole list again means no harm; whoever changes it in the list expects to be charged.

@@ -1,7 +1,7 @@
 """What the commands print: tables for people, JSON for programs.
 
-People read instants in Seoul's time with its offset, and money with its currency. Programs read RFC 3339 in UTC and minor
-units. What was found goes to stdout, why nothing was done goes to stderr.
+People read instants in Seoul's time with its offset, and money with its currency. Programs read RFC 3339 in UTC and
+minor units. What was found goes to stdout, why nothing was done goes to stderr.
 """
 
 import json

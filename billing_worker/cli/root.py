@@ -1,7 +1,7 @@
 """The root of the command line: where every foreseen failure becomes a sentence and an exit code.
 
-With --json the sentence is a JSON object on stderr, so that a script never has to read prose. What nobody foresaw is left
-to show its traceback.
+With --json the sentence is a JSON object on stderr, so that a script never has to read prose. What nobody foresaw is
+left to show its traceback.
 """
 
 from typing import Any

@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from billing_worker.cli import output
+from billing_worker.billing.states import SubscriptionStatus
+from billing_worker.cli import output, report
 from billing_worker.cli.exits import Exit, Failure
 from billing_worker.cli.options import AsJson, BusinessKey, By, CollectPast, Limit, Pg, PgOption, Reason, actor
 
 if TYPE_CHECKING:
     from billing_worker.billing.intake import Intake
-    from billing_worker.cli.importing import Judgement, Rules
+    from billing_worker.cli.importing import Rules
 
 app = typer.Typer(no_args_is_help=True, help="Subscriptions: add, import, list, show, end.")
 
@@ -29,9 +30,6 @@ STDIN = "-"
 # A million rows of the columns we take; more is another file.
 FILE_BYTES_MAX = 400_000_000
 KEY_BYTES_MAX = 16_384
-
-# A terminal is no place for more; --json has all.
-CHANGES_SHOWN_MAX = 200
 
 _LIST_COLUMNS: tuple[output.Column, ...] = (
     ("subscription", "business_key"),
@@ -62,6 +60,7 @@ _CYCLE_COLUMNS: tuple[output.Column, ...] = (
 
 @app.command("add")
 def add(
+    *,
     business_key: Annotated[str, typer.Option(help="Your own key of the subscription; it never changes.")],
     customer_id: Annotated[str, typer.Option(help="Your own key of the customer.")],
     amount: Annotated[str, typer.Option(help="What a period costs, in whole won (or minor units).")],
@@ -133,18 +132,15 @@ def import_file(
 
 @app.command("list")
 def list_all(
-    status: Annotated[str | None, typer.Option(help="Only active, held or cancelled ones.")] = None,
+    status: Annotated[SubscriptionStatus | None, typer.Option(help="Only these.")] = None,
     limit: Limit = 100,
     after: Annotated[str, typer.Option(help="Only those whose key comes after this one.")] = "",
     as_json: AsJson = False,
 ) -> None:
     """List subscriptions in the order of their keys."""
-    from billing_worker.billing.states import SubscriptionStatus
     from billing_worker.cli.database import on_database
     from billing_worker.store import subscriptions
 
-    if status is not None and status not in set(SubscriptionStatus):
-        raise typer.BadParameter(f"must be one of {', '.join(SubscriptionStatus)}", param_hint="--status")
     rows = on_database(
         lambda database: subscriptions.list_subscriptions(database.claims, status=status, after=after, limit=limit)
     )
@@ -240,69 +236,11 @@ def _bring_in(intake: "Intake", *, rules: "Rules", dry_run: bool, as_json: bool,
     else:
         judgement = on_database(lambda database: bring_in(database, intake.plans, rules=rules, dry_run=dry_run))
     if as_json:
-        output.document(_report(judgement, dry_run=dry_run))
+        output.document(report.as_document(judgement, dry_run=dry_run))
     else:
-        _show_report(judgement, dry_run=dry_run, of_file=of_file)
+        report.show(judgement, dry_run=dry_run, of_file=of_file)
     if judgement.faults:
         raise typer.Exit(Exit.REFUSED)
-
-
-def _report(judgement: "Judgement", *, dry_run: bool) -> dict[str, object]:
-    applied = not judgement.faults and not dry_run
-    return {
-        "applied": applied,
-        "dry_run": dry_run,
-        "added": 0 if judgement.faults else len(judgement.added),
-        "changed": []
-        if judgement.faults
-        else [
-            {
-                "business_key": change.plan.business_key,
-                "changes": [{"field": one.field, "old": one.old, "new": one.new} for one in change.changes],
-            }
-            for change in judgement.changed
-        ],
-        "unchanged": judgement.unchanged,
-        "cancelled": judgement.cancelled,
-        "faults": [
-            {"line": fault.line, "column": fault.column, "reason": fault.reason, "shape": fault.shape}
-            for fault in judgement.faults
-        ],
-    }
-
-
-def _show_report(judgement: "Judgement", *, dry_run: bool, of_file: bool) -> None:
-    if judgement.faults:
-        _show_faults(judgement, of_file=of_file)
-        return
-    changes = [
-        {"subscription": change.plan.business_key, "field": one.field, "old": one.old, "new": one.new}
-        for change in judgement.changed
-        for one in change.changes
-    ]
-    if changes:
-        columns = (("changed", "subscription"), ("field", "field"), ("old", "old"), ("new", "new"))
-        output.table(columns, changes[:CHANGES_SHOWN_MAX])
-        if len(changes) > CHANGES_SHOWN_MAX:
-            output.say(f"… and {len(changes) - CHANGES_SHOWN_MAX:,} more, which --json prints")
-    would = "Would be " if dry_run else ""
-    counts = f"added {len(judgement.added):,}, changed {len(judgement.changed):,}, unchanged {judgement.unchanged:,}"
-    output.say(f"{would}{counts}".capitalize())
-    if judgement.cancelled:
-        output.say(f"Cancelled before, and left so: {len(judgement.cancelled):,}")
-
-
-def _show_faults(judgement: "Judgement", *, of_file: bool) -> None:
-    place: output.Column = ("line", "line")
-    if not of_file:
-        place = ("option", lambda row: f"--{row['column'].replace('_', '-')}")
-    rows = [
-        {"line": fault.line, "column": fault.column, "reason": fault.reason, "shape": fault.shape}
-        for fault in judgement.faults
-    ]
-    column: tuple[output.Column, ...] = (("column", "column"),) if of_file else ()
-    output.table((place, *column, ("reason", "reason"), ("looks like", "shape")), rows, to_stderr=True)
-    typer.echo(f"Nothing was imported: {len(rows):,} faults", err=True)
 
 
 def _read(text: str, pg: Pg) -> "Intake":

@@ -101,7 +101,8 @@ class ChargeOrder:
 class Answer:
     """What one call of charge learnt, and how many sends it started. With no send, nothing has left this machine.
 
-    The outcome is the last send's. After more than one, a Refused says nothing of the earlier ones, which may have charged.
+    The outcome is the last send's. After more than one, a Refused says nothing of the earlier ones, and those may have
+    charged.
     """
 
     outcome: Outcome
@@ -183,7 +184,7 @@ class PortOneClient:
     async def _resend(self, request: httpx.Request, order: ChargeOrder, outcome: Outcome, *, until: float) -> Answer:
         sends = 1
         first_pause = self.options.resend_pause_seconds
-        backoff = wait_exponential_jitter(initial=first_pause, max=_RESEND_PAUSE_SECONDS_MAX, jitter=first_pause)
+        backoff = wait_exponential_jitter(multiplier=first_pause, max=_RESEND_PAUSE_SECONDS_MAX, jitter=first_pause)
 
         def pause(state: RetryCallState) -> float:
             return max(backoff(state), _wished_pause_seconds(state))
@@ -231,7 +232,7 @@ class PortOneClient:
             async with asyncio.timeout_at(until):
                 response = await self._send(request)
         except TimeoutError:
-            return Unanswered(reason="no answer in time")
+            response = None
         return Unanswered(reason="no answer") if response is None else response
 
     async def _turn(self, *, before: float) -> bool:

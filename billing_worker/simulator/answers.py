@@ -52,8 +52,8 @@ class Answer:
 
 
 def encoded(content: object) -> bytes:
-    """Compact JSON with Korean letters left as they are."""
-    return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
+    """Compact JSON with Korean letters left as they are, and a question mark for what no encoding can hold."""
+    return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode(errors="replace")
 
 
 def success(content: Mapping[str, Any]) -> Answer:

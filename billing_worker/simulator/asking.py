@@ -14,6 +14,7 @@ Json = dict[str, Any]
 E = TypeVar("E", bound=StrEnum)
 
 COUNT_MAX = 1_000_000  # of keys at once, of times: a slip of the hand should not fill the memory
+SECONDS_MAX = 10 * 366 * 24 * 60 * 60  # ten years: further on, dates themselves come to an end
 
 
 class AskedWronglyError(Exception):
@@ -116,6 +117,8 @@ def number(asked: Mapping[str, Any], name: str) -> float | None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise AskedWronglyError(f"{name} must be a number")
+    if not abs(value) <= SECONDS_MAX:  # written so that it refuses what is not a number, too
+        raise AskedWronglyError(f"{name} must be within {SECONDS_MAX} either way")
     return float(value)
 
 

@@ -87,3 +87,4 @@ class Simulator:
         if "channel_keys" in changes:
             changes = changes | {"channel_keys": tuple(changes["channel_keys"])}
         old, self.world = self.world, World(replace(self.world.options, **changes))
+        old.holds.release()

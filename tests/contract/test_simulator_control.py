@@ -219,6 +219,8 @@ async def test_a_reset_lets_go_of_what_was_held(practice):
         ("/reset", {"options": {"api_secret": "another"}}),
         ("/reset", {"options": {"latency_ms": "fast"}}),
         ("/clock", {"advance_seconds": "1h"}),
+        ("/clock", {"advance_seconds": 1e12}),
+        ("/clock", {"date_skew_seconds": -1e12}),
         ("/billing-keys", {"behaviour": "ok", "count": -1}),
         ("/billing-keys", {"behaviour": "ok", "billingKeys": [7]}),
     ],

@@ -1,5 +1,7 @@
 """What the simulator refuses before any PG is asked: secrets, stores, channels, and the limits of the PG."""
 
+import json
+
 import pytest
 
 
@@ -113,6 +115,16 @@ async def test_a_body_beyond_the_bound_is_an_invalid_request(practice):
     response = await practice.charge(practice.new_id(), customData="x" * 1000)
 
     assert _refusal(response) == (400, "INVALID_REQUEST")
+
+
+async def test_a_letter_that_no_encoding_holds_is_taken_and_shown_as_a_question_mark(practice):
+    payment_id = practice.new_id()
+    content = json.dumps(practice.body() | {"orderName": "프로 \ud800"})
+
+    charged = await practice.api.post(f"/payments/{payment_id}/billing-key", content=content)
+
+    assert charged.status_code == 200
+    assert (await practice.look(payment_id)).json()["orderName"] == "프로 ?"
 
 
 async def test_parts_beyond_the_total_are_a_409_that_is_not_already_paid(practice):

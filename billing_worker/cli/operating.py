@@ -1,0 +1,183 @@
+"""The commands of a working day: what stands open, one attempt, one cycle, and the order to stop sending.
+
+A person's decision is written into the ledger with name and reason, by the same statement that carries it out.
+"""
+# Commands import what they need when they run: --help must not wait for a database driver.
+# ruff: noqa: PLC0415
+
+from dataclasses import asdict
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+import typer
+
+from billing_worker.cli import output
+from billing_worker.cli.exits import Exit, Failure
+from billing_worker.cli.options import AsJson, By, Limit, PaymentId, Reason, actor
+
+if TYPE_CHECKING:
+    from billing_worker.store.control import Order
+    from billing_worker.store.cycles import Backlog
+    from billing_worker.store.db import Database
+
+attempt = typer.Typer(no_args_is_help=True, help="Attempts: what was tried on one payment id.")
+cycle = typer.Typer(no_args_is_help=True, help="Cycles: skip one, or order another try.")
+
+# When the truth of an attempt that a skip closed is looked at: a payment under way has turned up by then.
+RECHECK_AFTER = timedelta(minutes=10)
+
+_ATTEMPT_COLUMNS: tuple[output.Column, ...] = (
+    ("attempt", "attempt_number"),
+    ("status", "status"),
+    ("learnt by", "source"),
+    ("amount", output.money),
+    ("opened", "opened_at"),
+    ("settled", "settled_at"),
+    ("paid", "paid_at"),
+    ("decline", "decline_code"),
+    ("message", "decline_message"),
+    ("PG transaction", "pg_tx_id"),
+    ("verified", "verified_at"),
+    ("looks", "looks"),
+    ("next look", "look_at"),
+    ("worker", "worker"),
+)
+_EXCEPTION_COLUMNS: tuple[output.Column, ...] = (
+    ("subscription", "business_key"),
+    ("cycle", "cycle_number"),
+    ("due", "due_at"),
+    ("amount", output.money),
+    ("held because", "held_reason"),
+    ("payment id", "payment_id"),
+)
+
+
+@attempt.command("show")
+def show_attempt(payment_id: PaymentId, as_json: AsJson = False) -> None:
+    """Show every attempt on a payment id."""
+    from billing_worker.cli.database import on_database
+    from billing_worker.store import attempts
+
+    rows = on_database(lambda database: attempts.show_attempts(database.claims, payment_id))
+    if not rows:
+        raise no_attempt(payment_id)
+    if as_json:
+        output.document({"payment_id": payment_id, "attempts": [dict(row) for row in rows]})
+        return
+    output.say(f"{output.printable(rows[0]['business_key'])}, payment id {payment_id}")
+    output.table(_ATTEMPT_COLUMNS, rows)
+
+
+@cycle.command("skip")
+def skip_cycle(payment_id: PaymentId, reason: Reason, by: By = None, as_json: AsJson = False) -> None:
+    """Do not collect a cycle that is due, given up or held. One under way cannot be skipped."""
+    from billing_worker.cli.database import on_database
+    from billing_worker.store import control, cycles
+
+    who = actor(by)
+
+    async def skip(database: "Database") -> bool:
+        recheck_at = await control.primary_clock(database.claims) + RECHECK_AFTER
+        return await cycles.skip_cycle(database.claims, payment_id, reason=reason, actor=who, recheck_at=recheck_at)
+
+    if not on_database(skip):
+        raise Failure(Exit.NOT_FOUND, "not_found", f"no cycle {payment_id} is due, given up or held; nothing was done")
+    _done({"payment_id": payment_id, "skipped": True}, f"{payment_id} is skipped and will not be collected", as_json)
+
+
+@cycle.command("retry")
+def retry_cycle(payment_id: PaymentId, reason: Reason, by: By = None, as_json: AsJson = False) -> None:
+    """Order another try of a cycle that is given up or held. The count of declines begins anew."""
+    from billing_worker.cli.database import on_database
+    from billing_worker.store import control, cycles
+
+    who = actor(by)
+
+    async def retry(database: "Database") -> bool:
+        now = await control.primary_clock(database.claims)
+        return await cycles.retry_cycle(database.claims, payment_id, reason=reason, actor=who, now=now)
+
+    if not on_database(retry):
+        message = f"no cycle {payment_id} is given up or held without an open attempt; nothing was done"
+        raise Failure(Exit.NOT_FOUND, "not_found", message)
+    _done({"payment_id": payment_id, "due": True}, f"{payment_id} is due again; a running worker tries it", as_json)
+
+
+def exceptions(limit: Limit = 100, as_json: AsJson = False) -> None:
+    """List what a person has to decide about, oldest first."""
+    from billing_worker.cli.database import on_database
+    from billing_worker.store import cycles
+
+    rows = on_database(lambda database: cycles.list_exceptions(database.claims, limit))
+    if as_json:
+        output.document({"exceptions": [dict(row) for row in rows]})
+    elif rows:
+        output.table(_EXCEPTION_COLUMNS, rows)
+    else:
+        output.say("Nothing waits for a decision")
+
+
+def halt(reason: Reason, by: By = None, as_json: AsJson = False) -> None:
+    """Stop sending charges, in every worker, within seconds. What is in flight is finished and written."""
+    _order(halted=True, reason=reason, by=by, as_json=as_json)
+
+
+def resume_sending(reason: Reason, by: By = None, as_json: AsJson = False) -> None:
+    """Let every worker send charges again."""
+    _order(halted=False, reason=reason, by=by, as_json=as_json)
+
+
+def status(as_json: AsJson = False) -> None:
+    """Show what is due, open and held, and whether sending is halted."""
+    from billing_worker.cli.database import on_database
+    from billing_worker.store import control, cycles
+
+    async def read(database: "Database") -> tuple[datetime, "Backlog", "Order | None"]:
+        now = await control.primary_clock(database.claims)
+        return now, await cycles.backlog(database.claims, now), await control.sending_order(database.claims)
+
+    now, backlog, order = on_database(read)
+    if as_json:
+        sending = asdict(order) if order else {"halted": False, "reason": "", "actor": "", "changed_at": None}
+        output.document({"at": now, **asdict(backlog), "sending": sending})
+        return
+    output.facts(
+        {
+            "at": now,
+            "due": backlog.due,
+            "oldest due since": backlog.oldest_due_at,
+            "open attempts": backlog.open_attempts,
+            "oldest open since": backlog.oldest_open_at,
+            "held": backlog.held,
+            "sending": _sending(order),
+        }
+    )
+
+
+def no_attempt(payment_id: str) -> Failure:
+    """Nothing was ever tried on a payment id, or there is none such."""
+    return Failure(Exit.NOT_FOUND, "not_found", f"there is no attempt on {payment_id}")
+
+
+def _order(*, halted: bool, reason: str, by: str | None, as_json: bool) -> None:
+    from billing_worker.cli.database import on_database
+    from billing_worker.store import control
+
+    who = actor(by)
+    on_database(lambda database: control.order_sending(database.claims, halted=halted, reason=reason, actor=who))
+    text = "Sending is halted: workers obey within seconds" if halted else "Workers send again within seconds"
+    _done({"halted": halted, "reason": reason, "actor": who}, text, as_json)
+
+
+def _sending(order: "Order | None") -> str:
+    if order is None:
+        return "on"
+    state = "HALTED" if order.halted else "on"
+    return f"{state}, by {order.actor} at {output.shown(order.changed_at)}: {order.reason}"
+
+
+def _done(facts: dict[str, object], text: str, as_json: bool) -> None:
+    if as_json:
+        output.document(facts)
+    else:
+        output.say(text)
