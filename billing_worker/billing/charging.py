@@ -69,7 +69,8 @@ NextStep = OpenAttempt | Hold | Skip
 
 def next_step(cycle: ClaimedCycle, rules: ChargingRules) -> NextStep:
     """What to do with a due cycle under our lease. A due cycle has no open attempt: the status says so."""
-    if cycle.subscription_status is not SubscriptionStatus.ACTIVE:
+    # A held subscription opens no further period; what it owes already is collected.
+    if cycle.subscription_status is SubscriptionStatus.CANCELLED:
         return Skip("subscription cancelled")
     if cycle.fruitless_claims > rules.fruitless_claims_max:
         return Hold(f"claimed {cycle.fruitless_claims - 1} times without an attempt")
@@ -262,8 +263,10 @@ def review(attempt: Attempt, look: Look, *, now: datetime, rules: ChargingRules)
     match look:
         case Payment() if look.status in outcomes.PAYMENT_PAID:
             return _paid(attempt, look, rules)
-        case Payment() | Absent() | Unanswered():
+        case Payment() | Absent():
             return _recheck(attempt, now, rules)
+        case Unanswered():
+            return _wait(attempt, now, rules, look.reason)
 
 
 def _review_paid(attempt: Attempt, look: Look, *, now: datetime, rules: ChargingRules) -> Reviewed:
@@ -280,8 +283,8 @@ def _review_paid(attempt: Attempt, look: Look, *, now: datetime, rules: Charging
 
 
 def _recheck(attempt: Attempt, now: datetime, rules: ChargingRules) -> Wait | NothingMore:
-    # looks counts from the settlement on, so the n-th look was made after the n-th delay.
-    if attempt.looks < len(rules.recheck_after):
-        step = rules.recheck_after[attempt.looks] - rules.recheck_after[attempt.looks - 1]
-        return Wait(now + step, "still not paid")
-    return NothingMore()
+    # Counted from the settlement and not by looks, or looks that nobody answered would use the moments up.
+    assert attempt.settled_at is not None, "a closed attempt has its moment"
+    moments = (attempt.settled_at + after for after in rules.recheck_after)
+    upcoming = next((moment for moment in moments if moment > now), None)
+    return Wait(upcoming, "still not paid") if upcoming else NothingMore()

@@ -99,6 +99,7 @@ class Attempt:
     declines_count: int  # of the cycle, before this attempt
     first_declined_at: datetime | None
     older_transaction_ids: frozenset[str]
+    settled_at: datetime | None = None
     pg_tx_id: str | None = None
     request_body: bytes | None = None
 

@@ -185,6 +185,7 @@ def _attempt(row: asyncpg.Record) -> Attempt:
         declines_count=row["declines_count"],
         first_declined_at=row["first_declined_at"],
         older_transaction_ids=frozenset(row["older_transaction_ids"]),
+        settled_at=row["settled_at"],
         pg_tx_id=row["pg_tx_id"],
         request_body=row["request_body"],
     )

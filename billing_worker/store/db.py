@@ -167,6 +167,10 @@ async def connect(dsn: str, limits: PoolLimits, *, application_name: str) -> Dat
                 "timezone": "UTC",
                 "jit": "off",  # a claim is short; compiling it costs more than running it
                 "search_path": "pg_catalog",
+                # Every statement here looks up a bounded batch by index. A plan made while a table was empty would scan
+                # it, and the session would keep that plan while the table grows to millions.
+                "enable_seqscan": "off",
+                "random_page_cost": "1.1",
             },
         )
 

@@ -30,6 +30,8 @@ log = structlog.get_logger()
 SLOT_WAIT_SECONDS = 1.0
 # The limiter refills in steps of a request; a wait this short costs neither a send nor a processor.
 REFILL_WAIT_SECONDS = 0.02
+# Two shards at a time: while one waits for its commit, the other's rows are made ready.
+SHARDS_AT_ONCE = 2
 # A pass begins once this share of the slots is free: smaller batches cost more, larger ones leave slots idle.
 SLOT_SHARE = 12
 
@@ -84,10 +86,10 @@ class Charger:
             return Counts()
         room = await self._room()
         taken = 0
-        for shard in await cycles.shards_due(self._claims, now) if room else ():
-            taken += await self._take(shard, room - taken, self._clock.now())
-            if taken >= room or self._stopping:
-                break
+        shards = await cycles.shards_due(self._claims, now) if room else []
+        while shards and taken < room and not self._stopping:
+            together, shards = shards[:SHARDS_AT_ONCE], shards[SHARDS_AT_ONCE:]
+            taken += await self._take_all(together, room - taken)
         return Counts(taken, more=room == 0 or taken >= room)
 
     async def _room(self) -> int:
@@ -99,6 +101,16 @@ class Charger:
         if not self._sends_available():
             await asyncio.sleep(REFILL_WAIT_SECONDS)
         return min(free, self._limits.batch_max, self._sends_available())
+
+    async def _take_all(self, shards: list[int], room: int) -> int:
+        share = max(room // len(shards), 1)
+        takes = [self._take(shard, share, self._clock.now()) for shard in shards[:room]]
+        # Each ends by itself: one that is cancelled half way would leave its rows to their lease.
+        taken = await asyncio.gather(*takes, return_exceptions=True)
+        for result in taken:
+            if isinstance(result, BaseException):
+                raise result
+        return sum(result for result in taken if isinstance(result, int))
 
     async def _take(self, shard: int, room: int, now: datetime) -> int:
         lease_until = now + self._limits.claim_lease

@@ -43,7 +43,7 @@ API_SECRET = "benchmark-secret-0123456789"
 STORE_ID = "store-benchmark"
 IN_FLIGHT = 500
 RUN_SECONDS_MAX = 300.0
-POLL_SECONDS = 0.1
+POLL_SECONDS = 0.25
 
 FUTURE_CYCLES = """
 WITH filler AS (

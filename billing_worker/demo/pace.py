@@ -1,0 +1,100 @@
+"""The pace: every time of the worker and of the simulated PortOne, scaled down so that a month of dunning takes seconds.
+
+The settings' own relations still hold, or no worker would start. Real values are in config/env.example; none of these
+may be used with money.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from billing_worker.billing.channels import KPN
+
+STORE_ID = "store-demo"
+
+# It protects nothing: whoever reaches the simulator may also ask its control address.
+API_SECRET = "demo-secret"  # noqa: S105
+
+_DAY_SECONDS = 86_400.0
+
+# A worker that is killed is followed up after its lease, and the lease must outlast the window, the longest call (10 of
+# its seconds are for writing the request), a look and the writes: 19 seconds and a little with what stands below.
+_ATTEMPT_LEASE_SECONDS = 19.5
+
+# PortOne turns a reported failure into a payment before the first recheck, and the first retry comes after that.
+LATE_SUCCESS_SECONDS = 1.0
+_RECHECK_SECONDS = (2, 4)
+_RETRY_SECONDS = (3.0, 4.5, 6.0)
+
+# What a call takes: enough that a kill always meets charges that are under way.
+_LATENCY_MS = 300.0
+_JITTER_MS = 200.0
+
+# All charges, looks and rechecks together are about three requests a period; at this many seconds a period's first
+# request, the charging itself takes some ten seconds and can be watched.
+_FIRST_REQUESTS_SECONDS = 4.0
+_REQUESTS_PER_SECOND = (8.0, 400.0)  # of one worker; more than the upper one is a benchmark and no demonstration
+
+# The whole run, set-up aside. A thousand periods take 40 seconds on two cores; whoever asks for more waits longer.
+_RUN_SECONDS_MAX = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How fast a run goes, by how many periods are due and how many workers share them."""
+
+    due: int
+    workers: int
+
+    @property
+    def requests_per_second(self) -> float:
+        """Of one worker."""
+        lowest, highest = _REQUESTS_PER_SECOND
+        return min(highest, max(lowest, self.due / _FIRST_REQUESTS_SECONDS / self.workers))
+
+    @property
+    def run_seconds_max(self) -> float:
+        """After this the run is stopped, whatever is open."""
+        return _RUN_SECONDS_MAX + 10 * self.due / (self.requests_per_second * self.workers)
+
+    def simulator_options(self) -> Mapping[str, float]:
+        """What the simulated PortOne is told once it serves."""
+        return {
+            "latency_ms": _LATENCY_MS,
+            "jitter_ms": _JITTER_MS,
+            "hang_seconds": 6.0,
+            "late_success_seconds": LATE_SUCCESS_SECONDS,
+            "invisible_seconds": 2.0,
+        }
+
+    def worker_settings(self) -> Mapping[str, str]:
+        """The settings of a worker, but for the database, PortOne's address and its own name."""
+        rate = self.requests_per_second
+        burst = max(4, int(rate / 5))
+        return {
+            "BILLING_PORTONE_STORE_ID": STORE_ID,
+            "BILLING_PORTONE_API_SECRET": API_SECRET,
+            "BILLING_PORTONE_PG": KPN.pg,
+            "BILLING_PORTONE_LIVE": "false",
+            "BILLING_PORTONE_CONNECT_SECONDS": "0.5",
+            "BILLING_PORTONE_READ_SECONDS": "2",
+            "BILLING_PORTONE_LOOK_READ_SECONDS": "1",
+            "BILLING_PORTONE_REQUESTS_PER_SECOND": f"{rate:.1f}",
+            "BILLING_PORTONE_BURST": str(burst),
+            "BILLING_PORTONE_IN_FLIGHT_MAX": str(min(500, max(8, int(rate)))),
+            "BILLING_DATABASE_COMMAND_TIMEOUT_SECONDS": "2",
+            "BILLING_CLAIM_BATCH_MAX": str(burst),
+            "BILLING_CLAIM_LEASE_SECONDS": "5",
+            "BILLING_SEND_WINDOW_SECONDS": "1",
+            "BILLING_ATTEMPT_LEASE_SECONDS": str(_ATTEMPT_LEASE_SECONDS),
+            "BILLING_SWEEP_SECONDS": "0.25",
+            "BILLING_ASK_FIRST_SECONDS": "1",
+            "BILLING_ASK_WIDEST_SECONDS": "4",
+            "BILLING_VERIFY_AFTER_SECONDS": "2",
+            "BILLING_RECHECK_AFTER_SECONDS": ",".join(map(str, _RECHECK_SECONDS)),
+            "BILLING_DUNNING_RETRY_DAYS": ",".join(f"{seconds / _DAY_SECONDS:.9f}" for seconds in _RETRY_SECONDS),
+            "BILLING_REFUSED_RETRY_SECONDS": "1",
+            "BILLING_CHANNEL_PAUSE_SECONDS": "1",
+            "BILLING_SHUTDOWN_GRACE_SECONDS": "20",
+            "BILLING_HTTP_ADDRESS": "127.0.0.1:0",
+            "BILLING_LOG_FORMAT": "json",
+        }
