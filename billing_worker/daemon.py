@@ -115,6 +115,7 @@ class Daemon:
     async def serve(self, systemd: Systemd) -> int:
         """Ring the sweeps until somebody stops us, then drain. Returns the exit code."""
         self._settler.start()
+        await self._sweeps[0].ring()  # the watcher first: no clock is trusted and no order known before it
         scheduler = self._start_bells()
         try:
             systemd.ready("collecting")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from billing_worker.billing import outcomes
-from billing_worker.billing.model import ATTEMPT_NUMBER_MAX, Attempt, ClaimedCycle, idempotency_key
+from billing_worker.billing.model import Attempt, ClaimedCycle, idempotency_key
 from billing_worker.billing.outcomes import (
     Absent,
     Declined,
@@ -21,6 +21,9 @@ from billing_worker.billing.outcomes import (
     Unanswered,
 )
 from billing_worker.billing.states import AttemptStatus, SubscriptionStatus
+
+# Far above any dunning policy. A cycle that PortOne goes on refusing must end before a person, not go on for ever.
+ATTEMPTS_MAX = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +78,8 @@ def next_step(cycle: ClaimedCycle, rules: ChargingRules) -> NextStep:
     if cycle.fruitless_claims > rules.fruitless_claims_max:
         return Hold(f"claimed {cycle.fruitless_claims - 1} times without an attempt")
     number = cycle.attempts_count + 1
-    if number > ATTEMPT_NUMBER_MAX:
-        return Hold("no attempt number is left")
+    if number > ATTEMPTS_MAX:
+        return Hold(f"not collected in {ATTEMPTS_MAX} attempts")
     return OpenAttempt(number, idempotency_key(cycle.payment_id, number))
 
 
@@ -198,7 +201,7 @@ def differences(attempt: Attempt, payment: Payment, rules: ChargingRules) -> tup
 def next_look(attempt: Attempt, *, now: datetime, rules: ChargingRules) -> datetime:
     """When to ask again: twice as long after every look, up to a bound. looks counts the one just made."""
     doublings = min(max(attempt.looks - 1, 0), 32)  # 2**32 times anything is past the bound
-    return now + min(rules.ask_first * 2**doublings, rules.ask_widest)
+    return now + min(rules.ask_first * (1 << doublings), rules.ask_widest)
 
 
 def _paid(attempt: Attempt, payment: Payment, rules: ChargingRules) -> Paid | Contradiction:

@@ -6,6 +6,7 @@ never changed: what turns out otherwise is a new entry.
 
 import hashlib
 import json
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -14,6 +15,7 @@ from billing_worker.billing.states import EntryKind, Source
 CODE_CHARS_MAX = 100
 MESSAGE_CHARS_MAX = 500  # a PG's message is a line; more than this is somebody's stack trace
 
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -54,8 +56,8 @@ class StoredEntry:
 
 
 def bounded(text: str, chars_max: int) -> str:
-    """The text as the ledger can keep it: within its bound, and without NUL, which Postgres has no room for."""
-    return text.replace("\x00", "")[:chars_max]
+    """The text as the ledger can keep it: within its bound, and without NUL and lone surrogates, unknown to Postgres."""
+    return _UNSTORABLE.sub("", text)[:chars_max]
 
 
 def entry_hash(entry: StoredEntry) -> bytes:

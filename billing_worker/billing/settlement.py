@@ -110,6 +110,9 @@ def _settle_paid(attempt: Attempt, paid: Paid, source: Source, *, now: datetime,
     if late:
         note = f"the attempt was recorded as {attempt.status} and PortOne has been paid"
         entries.insert(0, Entry(EntryKind.CORRECTED, source, code=attempt.status, message=note))
+    elif paid.transaction_id in attempt.older_transaction_ids:
+        note = "an older try on this payment_id, recorded as unpaid, has been paid after all"
+        entries.insert(0, Entry(EntryKind.CORRECTED, source, code="older_try", message=note))
     if paid.refunded_minor > 0:
         entries.append(Entry(EntryKind.REFUNDED, source, amount_minor=paid.refunded_minor, pg_tx_id=paid.pg_tx_id))
     event = Event(

@@ -44,7 +44,8 @@ class SendingGate:
         self._portone_skew_seconds = portone_skew_seconds
         self._refused_until = 0.0
         self._refusal = ""
-        self._order = ""
+        # Closed until the watcher has looked once: an order to halt is obeyed from the first moment on.
+        self._order = "nobody has looked for one yet"
         self._database_gone = False
 
     def closed(self) -> Closed | None:

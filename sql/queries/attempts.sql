@@ -118,7 +118,8 @@ WITH picked AS MATERIALIZED (
     RETURNING a.*
 )
 SELECT a.shard, a.attempt_id, a.cycle_id, a.subscription_id, a.attempt_number, a.payment_id, a.idempotency_key, a.amount_minor,
-       a.currency, a.status, a.request_body, a.opened_at, a.last_sent_at, a.looks, a.look_epoch, a.pg_tx_id, s.business_key,
+       a.currency, a.status, a.request_body, a.opened_at, a.last_sent_at, a.looks, a.look_epoch, a.settled_at,
+       a.pg_tx_id, s.business_key,
        c.cycle_number, c.status AS cycle_status, c.attempts_count, c.declines_count, c.first_declined_at,
        ARRAY(SELECT o.transaction_id FROM billing.attempts o
              WHERE o.shard = a.shard AND o.cycle_id = a.cycle_id AND o.attempt_number < a.attempt_number
@@ -150,7 +151,7 @@ RETURNING attempt_id;
 
 -- name: contradict_attempt
 -- PortOne's record differs from what we asked for. A paid cycle stays paid, since nothing turns it back; any other is held for
--- a person, with its attempt left open so that nobody can send another. Said once.
+-- a person, with its attempt left open so that nobody can send another. Said once; a closed attempt is not asked about again.
 WITH attempt AS (
     SELECT a.shard, a.attempt_id, a.cycle_id, a.subscription_id, a.payment_id, a.currency
     FROM billing.attempts a
@@ -158,7 +159,7 @@ WITH attempt AS (
     WHERE a.shard = $1 AND a.attempt_id = $2 AND c.status IN ('collecting', 'due', 'given_up', 'paid')
     FOR UPDATE OF c, a
 ), asked AS (
-    UPDATE billing.attempts a SET look_at = $3
+    UPDATE billing.attempts a SET look_at = CASE a.status WHEN 'open' THEN $3::timestamptz END
     FROM attempt WHERE a.shard = attempt.shard AND a.attempt_id = attempt.attempt_id
 ), held AS (
     UPDATE billing.cycles c SET status = 'held', held_reason = $4
