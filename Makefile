@@ -44,7 +44,7 @@ imports: venv ## which room may import which
 	@$(BIN)/lint-imports --no-logo
 
 sql-lint: venv ## migrations that would lock or break a running database
-	@$(BIN)/squawk --pg-version 15 --assume-in-transaction sql/migrations/*.sql
+	@$(BIN)/squawk sql/migrations/*.sql
 
 tests: venv
 	@$(PYTEST) -n $(PYTEST_WORKERS) --dist worksteal --ignore=tests/crash
@@ -59,7 +59,7 @@ tests-distribution: venv
 	done
 
 bench: venv ## charges a second and processor time per charge, beside the bare HTTP client
-	@$(BIN)/billing-worker bench $(BENCH_OPTIONS)
+	@$(BIN)/python -m tests.benchmarks.charges $(BENCH_OPTIONS)
 
 lock: venv ## choose the newest allowed versions anew and write the lock files
 	@.ci/lock

@@ -76,9 +76,10 @@ CYCLE_MOVES: Mapping[CycleStatus, frozenset[CycleStatus]] = {
     CycleStatus.DUE: frozenset({CycleStatus.COLLECTING, CycleStatus.PAID, CycleStatus.HELD, CycleStatus.SKIPPED}),
     CycleStatus.COLLECTING: frozenset({CycleStatus.DUE, CycleStatus.PAID, CycleStatus.GIVEN_UP, CycleStatus.HELD}),
     CycleStatus.PAID: frozenset(),  # absorbing: a refund or a chargeback is a new entry
-    CycleStatus.GIVEN_UP: frozenset({CycleStatus.DUE, CycleStatus.PAID, CycleStatus.SKIPPED}),
+    CycleStatus.GIVEN_UP: frozenset({CycleStatus.DUE, CycleStatus.PAID, CycleStatus.HELD, CycleStatus.SKIPPED}),
     CycleStatus.HELD: frozenset({CycleStatus.DUE, CycleStatus.PAID, CycleStatus.SKIPPED}),
-    CycleStatus.SKIPPED: frozenset({CycleStatus.PAID}),
+    # Money for a period that is over: ours, or another sum that a person must look at.
+    CycleStatus.SKIPPED: frozenset({CycleStatus.PAID, CycleStatus.HELD}),
 }
 
 ATTEMPT_MOVES: Mapping[AttemptStatus, frozenset[AttemptStatus]] = {

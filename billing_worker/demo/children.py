@@ -33,6 +33,7 @@ class Program:
     def __init__(self, name: str, arguments: Sequence[str], *, settings: Mapping[str, str], logs: Path) -> None:
         self.name = name
         self.log_path = logs / f"{name}.log"
+        self._terminated = False
         with self.log_path.open("ab") as log:
             self._popen = subprocess.Popen(  # noqa: S603 - our own command line
                 _command(arguments),
@@ -75,9 +76,16 @@ class Program:
         self._popen.kill()
         self._popen.wait()
 
-    def stop(self, seconds: float) -> int:
-        """SIGTERM, and SIGKILL for what has not ended by then. Returns the exit code, negative for a signal."""
+    def terminate(self) -> None:
+        """SIGTERM, for what has not ended yet."""
+        self._terminated = True
         self._popen.send_signal(signal.SIGTERM)
+
+    def stop(self, seconds: float) -> int:
+        """SIGTERM, unless it had one, and SIGKILL for what has not ended by then. Returns the exit code, negative for
+        a signal."""
+        if not self._terminated:
+            self.terminate()
         try:
             return self._popen.wait(seconds)
         except subprocess.TimeoutExpired:
@@ -99,7 +107,8 @@ def run_command(arguments: Sequence[str], *, settings: Mapping[str, str], second
             _command([*arguments, "--json"]),
             stdin=subprocess.DEVNULL,
             capture_output=True,
-            text=True,
+            encoding="utf-8",
+            errors="replace",
             check=False,
             env=environment(settings),
             start_new_session=True,

@@ -1,4 +1,4 @@
-"""The pace: every time of the worker and of the simulated PortOne, scaled down so that a month of dunning takes seconds.
+"""The pace: every time of the worker and of the simulated PortOne, scaled down: a month of dunning takes seconds.
 
 The settings' own relations still hold, or no worker would start. Real values are in config/env.example; none of these
 may be used with money.

@@ -56,11 +56,11 @@ STORIES: tuple[Story, ...] = (
     Story("not due yet", NOT_DUE, (("bk-ok", 80),)),
 )
 
-_SURNAMES = "김 이 박 최 정 강 조 윤 장 임 한 오 서 신 권 황 안 송 류 홍".split()
+_SURNAMES = "김이박최정강조윤장임한오서신권황안송류홍"
 _GIVEN_NAMES = (
-    "민준 서연 도윤 지우 하준 서윤 시우 하은 지호 민서 예준 수아 주원 지민 준서 채원 건우 다은 현우 은서 "
-    "유진 지훈 소율 성민 가은 동현 나연 재윤 예린 승현"
-).split()
+    "민준", "서연", "도윤", "지우", "하준", "서윤", "시우", "하은", "지호", "민서", "예준", "수아", "주원", "지민", "준서",
+    "채원", "건우", "다은", "현우", "은서", "유진", "지훈", "소율", "성민", "가은", "동현", "나연", "재윤", "예린", "승현",
+)  # fmt: skip
 
 # What a month costs, in won, and how often it is chosen.
 _PLANS = (
@@ -119,9 +119,9 @@ class Sample:
         writer.writerows(one.cells for one in self.subscribers)
         return text.getvalue()
 
-    def count_of(self, story: Story) -> int:
-        """How many subscribers the story has."""
-        return sum(1 for one in self.subscribers if one.story is story)
+    def keys_of(self, story: Story) -> list[str]:
+        """The business keys of the story's subscribers."""
+        return [one.business_key for one in self.subscribers if one.story is story]
 
 
 def make_sample(count: int, today: date) -> Sample:

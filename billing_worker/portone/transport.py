@@ -17,9 +17,6 @@ ANSWER_BYTES_MAX = 1024 * 1024
 # that a POST seldom meets one that the other side is just closing, and closes it before twice as long.
 IDLE_SECONDS_MAX = 25.0
 
-# What aiohttp would add by itself. The request says what is sent, and nothing else is.
-_UNWANTED_HEADERS = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
-
 # From the narrow to the wide: the first that fits names the failure, for people. No caller may decide anything by it.
 _FAILURES: tuple[tuple[type[BaseException], type[httpx.TransportError]], ...] = (
     (aiohttp.ConnectionTimeoutError, httpx.ConnectTimeout),
@@ -49,7 +46,6 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
             trust_env=False,
-            skip_auto_headers=_UNWANTED_HEADERS,
         )
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:

@@ -72,6 +72,9 @@ def translated(error: BaseException) -> DatabaseGoneError | RowRefusedError:
         if state[:2] in _PASSING_CLASSES:
             return DatabaseGoneError(named)
         return RowRefusedError(named)
+    if isinstance(error, ValueError) and not isinstance(error, asyncpg.ClientConfigurationError):
+        # asyncpg could not even send the value, and it will not be able to the next time either.
+        return RowRefusedError(type(error).__name__)
     return DatabaseGoneError(type(error).__name__)
 
 

@@ -79,7 +79,9 @@ async def apply_migrations(dsn: str, *, migrations: list[Migration] | None = Non
         await _lock(connection)
         await _ensure_roles(connection)
         await connection.execute("SET ROLE billing_owner")
-        await connection.execute("CREATE SCHEMA IF NOT EXISTS billing")
+        # A copy of a database keeps the schema and loses the right to create one.
+        if await connection.fetchval("SELECT to_regnamespace('billing') IS NULL"):
+            await connection.execute("CREATE SCHEMA billing")
         await connection.execute(_BOOKS)
         return [m.name for m in await _pending(connection, wanted) if await _apply(connection, m)]
     finally:

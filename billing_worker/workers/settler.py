@@ -84,15 +84,19 @@ class Settler:
                 batch.append(self._queue.get_nowait())
             self._metrics.verdicts_waiting.set(self._queue.qsize())
             self._metrics.settle_batch_size.observe(len(batch))
-            await self._write_batch(batch)
+            while batch:
+                first, batch = _one_a_cycle(batch)
+                await self._write_batch(first)
 
     async def _write_batch(self, batch: list[_Waiting]) -> None:
         try:
             await self._write_until_there(batch)
         except RowRefusedError as error:
+            self._database_gone(gone=False)  # It answered, if only to say no.
             if len(batch) == 1:
                 log.error("settlement.refused", attempt_id=batch[0].settlement.attempt.attempt_id, reason=str(error))
-                batch[0].settled.set_exception(error)
+                if not batch[0].settled.done():
+                    batch[0].settled.set_exception(error)
                 return
             # One row that Postgres does not take must not keep the others from being written.
             for waiting in batch:
@@ -109,7 +113,8 @@ class Settler:
                 settled = await self._write_once(batch, again=attempt.retry_state.attempt_number > 1)
         self._database_gone(gone=False)
         for waiting in batch:
-            waiting.settled.set_result(waiting.settlement.attempt.attempt_id in settled)
+            if not waiting.settled.done():  # Whoever waited may have been cancelled, and the others still wait.
+                waiting.settled.set_result(waiting.settlement.attempt.attempt_id in settled)
 
     async def _write_once(self, batch: list[_Waiting], *, again: bool) -> set[int]:
         settlements = [waiting.settlement for waiting in batch]
@@ -124,3 +129,10 @@ class Settler:
     def _gone(self, verdicts: int) -> None:
         self._database_gone(gone=True)
         log.warning("settler.database_gone", verdicts=verdicts)
+
+
+def _one_a_cycle(batch: list[_Waiting]) -> tuple[list[_Waiting], list[_Waiting]]:
+    """The first settlement of each cycle, and the rest: the guards compare with what stands when a statement begins."""
+    first: dict[int, _Waiting] = {}
+    rest = [w for w in batch if first.setdefault(w.settlement.attempt.cycle_id, w) is not w]
+    return list(first.values()), rest

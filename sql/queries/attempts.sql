@@ -51,8 +51,11 @@ WITH input AS (
     JOIN billing.cycles c ON c.shard = i.shard AND c.cycle_id = i.cycle_id
     JOIN billing.attempts a ON a.shard = i.shard AND a.attempt_id = i.attempt_id
     WHERE a.status = i.attempt_from AND c.status = ANY (string_to_array(i.cycle_from, '|'))
+      -- A late truth about an older attempt never takes the cycle from under one that is open.
+      AND (i.attempt_from = 'open' OR NOT EXISTS (SELECT 1 FROM billing.attempts o
+                                                  WHERE o.shard = i.shard AND o.cycle_id = i.cycle_id AND o.status = 'open'))
     ORDER BY i.shard, i.cycle_id
-    FOR UPDATE OF c, a
+    FOR NO KEY UPDATE OF c, a
 ), attempts_moved AS (
     UPDATE billing.attempts a
     SET status = l.attempt_status, request_body = NULL, settled_at = $18::timestamptz, source = l.source, look_at = l.look_at, looks = 0,
@@ -109,7 +112,7 @@ WITH picked AS MATERIALIZED (
     WHERE shard = $1 AND look_at <= $2
     ORDER BY look_at
     LIMIT $4
-    FOR UPDATE SKIP LOCKED
+    FOR NO KEY UPDATE SKIP LOCKED
 ), claimed AS (
     UPDATE billing.attempts a
     SET look_at = $3, look_epoch = a.look_epoch + 1, looks = a.looks + 1
@@ -151,28 +154,34 @@ RETURNING attempt_id;
 
 -- name: contradict_attempt
 -- PortOne's record differs from what we asked for. A paid cycle stays paid, since nothing turns it back; any other is held for
--- a person, with its attempt left open so that nobody can send another. Said once; a closed attempt is not asked about again.
+-- a person, with its attempt left open so that nobody can send another. What was said before is not said again.
 WITH attempt AS (
-    SELECT a.shard, a.attempt_id, a.cycle_id, a.subscription_id, a.payment_id, a.currency
+    SELECT a.shard, a.attempt_id, a.cycle_id, a.subscription_id, a.payment_id, a.currency, c.status AS cycle_status
     FROM billing.attempts a
     JOIN billing.cycles c ON c.shard = a.shard AND c.cycle_id = a.cycle_id
-    WHERE a.shard = $1 AND a.attempt_id = $2 AND c.status IN ('collecting', 'due', 'given_up', 'paid')
-    FOR UPDATE OF c, a
+    WHERE a.shard = $1 AND a.attempt_id = $2
+    FOR NO KEY UPDATE OF c, a
 ), asked AS (
-    UPDATE billing.attempts a SET look_at = CASE a.status WHEN 'open' THEN $3::timestamptz END
+    UPDATE billing.attempts a SET look_at = $3
     FROM attempt WHERE a.shard = attempt.shard AND a.attempt_id = attempt.attempt_id
 ), held AS (
     UPDATE billing.cycles c SET status = 'held', held_reason = $4
     FROM attempt
-    WHERE c.shard = attempt.shard AND c.cycle_id = attempt.cycle_id AND c.status <> 'paid'
+    WHERE c.shard = attempt.shard AND c.cycle_id = attempt.cycle_id AND c.status NOT IN ('paid', 'held')
+), news AS (
+    SELECT * FROM attempt
+    WHERE cycle_status NOT IN ('paid', 'held')
+       OR NOT EXISTS (SELECT 1 FROM billing.ledger l
+                      WHERE l.shard = attempt.shard AND l.subscription_id = attempt.subscription_id
+                        AND l.attempt_id = attempt.attempt_id AND l.kind = 'mismatch' AND l.message = $4)
 ), entered AS (
     INSERT INTO billing.ledger (shard, subscription_id, kind, cycle_id, attempt_id, payment_id, currency, code, message, source,
                                 actor, recorded_at, sequence, previous_hash, entry_hash)
     SELECT shard, subscription_id, 'mismatch', cycle_id, attempt_id, payment_id, currency, 'mismatch', $4, 'look', $5,
            clock_timestamp(), 0, '', ''
-    FROM attempt
+    FROM news
 )
-SELECT attempt_id FROM attempt;
+SELECT attempt_id FROM news;
 
 -- name: hand_over_attempts
 -- Open attempts that this worker will not send after all: the reconciler may take them now.

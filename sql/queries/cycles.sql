@@ -16,7 +16,7 @@ WITH picked AS MATERIALIZED (
     WHERE shard = $1 AND status = 'due' AND claimable_at <= $2
     ORDER BY claimable_at
     LIMIT $4
-    FOR UPDATE SKIP LOCKED
+    FOR NO KEY UPDATE SKIP LOCKED
 ), claimed AS (
     UPDATE billing.cycles c
     SET claimable_at = $3, claim_epoch = c.claim_epoch + 1, fruitless_claims = c.fruitless_claims + 1

@@ -39,7 +39,7 @@ ORDER BY status;
 SELECT count(*) AS payments, coalesce(sum(amount_minor), 0)::bigint AS won,
        left(encode(sha256(convert_to(string_agg(line, E'\n' ORDER BY line COLLATE "C"), 'UTF8')), 'hex'), 16) AS fingerprint
 FROM (
-    SELECT concat_ws(' ', payment_id, amount_minor, pg_tx_id) AS line
+    SELECT amount_minor, concat_ws(' ', payment_id, amount_minor, pg_tx_id) AS line
     FROM billing.ledger
     WHERE kind = 'paid'
 ) AS paid;

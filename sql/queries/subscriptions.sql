@@ -9,14 +9,14 @@ WHERE EXISTS (
 
 -- name: lock_due_subscriptions
 -- No lower bound on the time: an outage delays a period, it never skips one. Locked until the cycles are in, so that two
--- renewers never open the same one; the unique constraint stands behind that.
+-- renewers never open the same one; the unique constraint stands behind that. NO KEY, so that no ledger entry waits for us.
 SELECT shard, subscription_id, business_key, order_name, amount_minor, currency, period_unit, period_count, anchor_on, zone,
        charge_at, next_cycle_number
 FROM billing.subscriptions
 WHERE shard = $1 AND status = 'active' AND next_due_at <= $2
 ORDER BY next_due_at
 LIMIT $3
-FOR UPDATE SKIP LOCKED;
+FOR NO KEY UPDATE SKIP LOCKED;
 
 -- name: open_cycles
 -- Opens one cycle a subscription and moves the subscription to its next period, in one statement.
@@ -66,13 +66,15 @@ WITH resumed AS (
 SELECT count(*) AS resumed FROM resumed;
 
 -- name: find_subscriptions
+-- Locked in the weaker way: the foreign keys of entries and cycles must not wait for a long import.
 -- The rows that an import or an edit compares itself with. They hold billing keys: for the worker's role only.
+-- NO KEY, so that no verdict waits for an import to commit.
 SELECT shard, subscription_id, business_key, customer_id, customer_name, customer_phone, customer_email, billing_key, order_name,
        amount_minor, currency, period_unit, period_count, anchor_on, zone, charge_at, status, first_cycle_number, next_cycle_number
 FROM billing.subscriptions
 WHERE shard = ANY ($1::smallint[]) AND business_key = ANY ($2::text[])
 ORDER BY shard, subscription_id
-FOR UPDATE;
+FOR NO KEY UPDATE;
 
 -- name: add_subscriptions
 INSERT INTO billing.subscriptions (shard, business_key, customer_id, customer_name, customer_phone, customer_email, billing_key,

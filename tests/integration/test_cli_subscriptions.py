@@ -11,7 +11,11 @@ from zoneinfo import ZoneInfo
 import pytest
 from typer.testing import CliRunner, Result
 
+from billing_worker.billing.channels import KPN
+from billing_worker.billing.intake import IntakeDefaults, read_rows
 from billing_worker.cli import app
+from billing_worker.cli.database import on_database
+from billing_worker.cli.importing import Judgement, Rules, bring_in
 from tests.conftest import DatabaseUrls, execute, fetch_value
 
 TODAY = datetime.now(ZoneInfo("Asia/Seoul")).date()
@@ -154,11 +158,6 @@ def test_more_rows_than_one_statement_takes_are_imported(
 def test_two_imports_of_one_file_at_once_add_each_row_once(
     write_file: Callable[[str], str], database: DatabaseUrls, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from billing_worker.billing.channels import KPN
-    from billing_worker.billing.intake import IntakeDefaults, read_rows
-    from billing_worker.cli.database import on_database
-    from billing_worker.cli.importing import Judgement, Rules, bring_in
-
     monkeypatch.setenv("BILLING_DATABASE_URL", database.worker_url)
     text = HEADER + "".join(row(f"s-{number}") for number in range(1_500))
     plans = read_rows(text, profile=KPN, defaults=IntakeDefaults()).plans

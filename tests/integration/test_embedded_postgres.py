@@ -46,6 +46,13 @@ def place() -> Iterator[Path]:
     shutil.rmtree(directory)
 
 
+@pytest.fixture(scope="module")
+def steady_server() -> Iterator[EmbeddedPostgres]:
+    """A started server for tests that only look at it."""
+    with new_server() as started:
+        yield started
+
+
 @pytest.fixture
 def server() -> Iterator[EmbeddedPostgres]:
     """A started server in a temporary directory."""
@@ -69,10 +76,13 @@ def all_die(pids: list[int]) -> bool:
     return poll(lambda: not any(is_alive(pid) for pid in pids), 5)
 
 
-def shared_memory() -> set[str]:
-    """The System V segments and POSIX objects of this machine that Postgres could have made."""
-    segments = {" ".join(line.split()[:2]) for line in Path("/proc/sysvipc/shm").read_text().splitlines()[1:]}
-    return segments | {path.name for path in Path("/dev/shm").glob("PostgreSQL.*")}
+def segment_of(server: EmbeddedPostgres) -> str:
+    """Key and number of the server's System V segment, as the kernel lists them."""
+    return " ".join((server.log_path.parent / "data" / "postmaster.pid").read_text().splitlines()[6].split())
+
+
+def segments() -> set[str]:
+    return {" ".join(line.split()[:2]) for line in Path("/proc/sysvipc/shm").read_text().splitlines()[1:]}
 
 
 def owner_of(pid: int) -> list[str]:
@@ -80,42 +90,42 @@ def owner_of(pid: int) -> list[str]:
     return [line for line in lines if line.startswith(("Uid:", "Gid:", "Groups:"))]
 
 
-def test_both_addresses_answer(server: EmbeddedPostgres) -> None:
-    over_tcp = fetch_value(server.url(), "SELECT current_setting('server_version')")
-    over_socket = fetch_value(server.socket_url(), "SELECT inet_server_port()")
+def test_both_addresses_answer(steady_server: EmbeddedPostgres) -> None:
+    over_tcp = fetch_value(steady_server.url(), "SELECT current_setting('server_version')")
+    over_socket = fetch_value(steady_server.socket_url(), "SELECT inet_server_port()")
 
-    assert str(over_tcp).startswith(server.server_version)
+    assert str(over_tcp).startswith(steady_server.server_version)
     assert over_socket is None
 
 
-def test_the_printed_psql_line_works_and_holds_no_password(server: EmbeddedPostgres) -> None:
-    line = server.psql_command()
+def test_the_printed_psql_line_works_and_holds_no_password(steady_server: EmbeddedPostgres) -> None:
+    line = steady_server.psql_command()
 
     answer = subprocess.run(f"{line} -Atc 'SELECT 40 + 2'", shell=True, capture_output=True, text=True, check=True)
 
     assert answer.stdout.strip() == "42"
-    assert fetch_value(server.url(), "SELECT 1") == 1
-    assert server.url().split(":")[2].split("@")[0] not in line
+    assert fetch_value(steady_server.url(), "SELECT 1") == 1
+    assert steady_server.url().split(":")[2].split("@")[0] not in line
 
 
-def test_a_wrong_password_is_refused_over_tcp(server: EmbeddedPostgres) -> None:
-    wrong = f"postgresql://postgres:wrong@127.0.0.1:{server.port}/postgres"
+def test_a_wrong_password_is_refused_over_tcp(steady_server: EmbeddedPostgres) -> None:
+    wrong = f"postgresql://postgres:wrong@127.0.0.1:{steady_server.port}/postgres"
 
     with pytest.raises(Exception, match="password authentication failed"):
         fetch_value(wrong, "SELECT 1")
 
 
 @pytest.mark.skipif(not AS_ROOT, reason="only root changes users")
-def test_as_root_the_server_is_nobody_in_no_group(server: EmbeddedPostgres) -> None:
-    shown = " ".join(owner_of(server.pid)).split()
+def test_as_root_the_server_is_nobody_in_no_group(steady_server: EmbeddedPostgres) -> None:
+    shown = " ".join(owner_of(steady_server.pid)).split()
 
     assert "0" not in shown
     assert shown.count("65534") == 8
 
 
 @pytest.mark.skipif(AS_ROOT, reason="root changes users")
-def test_an_ordinary_user_s_server_is_that_user(server: EmbeddedPostgres) -> None:
-    assert owner_of(server.pid)[0].split()[1] == str(os.geteuid())
+def test_an_ordinary_user_s_server_is_that_user(steady_server: EmbeddedPostgres) -> None:
+    assert owner_of(steady_server.pid)[0].split()[1] == str(os.geteuid())
 
 
 @pytest.mark.skipif(not AS_ROOT, reason="an ordinary user's server sees what the user sees")
@@ -179,18 +189,17 @@ def test_a_postmaster_that_somebody_else_killed_counts_as_dead_and_can_be_starte
 
 @pytest.mark.parametrize("ending", ["stop", "kill"])
 def test_nothing_is_left_behind(ending: str) -> None:
-    memory_before = shared_memory()
-    server = new_server(settings={"min_dynamic_shared_memory": "0"})
+    server = new_server()
     server.start()
-    pids, home = [server.pid, *child_pids(server.pid)], server.log_path.parent
-    has_memory = shared_memory() != memory_before
+    pids, home, segment = [server.pid, *child_pids(server.pid)], server.log_path.parent, segment_of(server)
+    had_segment = segment in segments()
 
     if ending == "kill":
         server.kill()
     server.stop()
 
-    assert has_memory
-    assert shared_memory() <= memory_before
+    assert had_segment
+    assert segment not in segments()
     assert not home.exists()
     assert all_die(pids)
 
@@ -210,12 +219,12 @@ def test_a_lasting_directory_with_a_space_keeps_its_rows_and_its_password(place:
     assert not scratch.exists()
 
 
-def test_two_servers_stand_side_by_side(server: EmbeddedPostgres) -> None:
+def test_two_servers_stand_side_by_side(steady_server: EmbeddedPostgres) -> None:
     with new_server() as other:
         execute(other.url(), "CREATE TABLE only_here (n int)")
 
-        assert other.port != server.port
-        assert fetch_value(server.url(), "SELECT to_regclass('only_here')::text") is None
+        assert other.port != steady_server.port
+        assert fetch_value(steady_server.url(), "SELECT to_regclass('only_here')::text") is None
 
 
 def test_one_directory_serves_one_server_at_a_time(place: Path) -> None:
@@ -287,9 +296,9 @@ def test_the_settings_of_a_forgetful_server_are_the_fast_ones() -> None:
     assert settings == ["off", "off", "5MB"]
 
 
-def test_a_durable_server_keeps_every_promise_of_a_commit(server: EmbeddedPostgres) -> None:
+def test_a_durable_server_keeps_every_promise_of_a_commit(steady_server: EmbeddedPostgres) -> None:
     names = ("fsync", "synchronous_commit", "full_page_writes", "max_connections")
 
-    settings = [fetch_value(server.url(), f"SHOW {name}") for name in names]
+    settings = [fetch_value(steady_server.url(), f"SHOW {name}") for name in names]
 
     assert settings == ["on", "on", "on", "200"]

@@ -25,6 +25,9 @@ from billing_worker.billing.outcomes import Absent, NoVerdict, Paid, Payment, Re
 from billing_worker.portone.client import Answer, ChargeOrder, ClientOptions, PortOneClient
 from billing_worker.portone.transport import ANSWER_BYTES_MAX, AiohttpTransport
 
+# pytest-asyncio wants a hook in a conftest instead; this file alone runs on two loops.
+pytestmark = pytest.mark.filterwarnings("ignore:Overriding the .event_loop_policy. fixture")
+
 PAID_BODY = b'{"payment":{"pgTxId":"kpn-1","paidAt":"2026-09-01T00:00:03Z"}}'
 PAID = Paid(pg_tx_id="kpn-1", paid_at=datetime(2026, 9, 1, 0, 0, 3, tzinfo=UTC))
 SECRET = "the-api-secret"
@@ -151,6 +154,14 @@ async def hangs(peer: Peer, reader: asyncio.StreamReader, _: asyncio.StreamWrite
 async def pays_when_released(peer: Peer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     await hangs(peer, reader, writer)
     await answers()(peer, reader, writer)
+
+
+def late(behaviour: Behaviour, *, seconds: float) -> Behaviour:
+    async def behave(peer: Peer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await asyncio.wait({asyncio.ensure_future(peer.release.wait())}, timeout=seconds)
+        await behaviour(peer, reader, writer)
+
+    return behave
 
 
 async def drips(peer: Peer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -333,10 +344,20 @@ async def test_an_answer_without_end_is_cut_off() -> None:
 async def test_a_hang_ends_by_the_read_timeout_and_is_not_sent_again_in_line() -> None:
     changes = {"read_seconds": 0.3, "resend_window_seconds": 0.2, "resends_max": 3}
     async with a_peer(hangs) as peer, a_client(peer.address, **changes) as client:
+        started = asyncio.get_running_loop().time()
         answer = await client.charge(an_order())
 
+        assert asyncio.get_running_loop().time() - started < 2
     assert answer == Answer(NoVerdict("no answer", resend=False), sends=1)
     assert peer.posts == 1
+
+
+async def test_a_failure_that_came_late_is_not_sent_again_in_line() -> None:
+    changes = {"resend_window_seconds": 0.1, "resends_max": 3}
+    async with a_peer(late(answers(b"", status=503), seconds=0.2)) as peer, a_client(peer.address, **changes) as client:
+        answer = await client.charge(an_order())
+
+    assert answer == Answer(NoVerdict("HTTP 503", resend=False), sends=1)
 
 
 async def test_an_answer_that_drips_ends_too() -> None:

@@ -47,6 +47,21 @@ async def test_waiters_are_served_in_their_order() -> None:
     assert served == list(range(8))
 
 
+async def test_a_newcomer_does_not_overtake_one_who_waits() -> None:
+    bucket = TokenBucket(rate=50, burst=1)
+    await bucket.take()
+    waiter = asyncio.create_task(bucket.take())
+    await asyncio.sleep(0)
+
+    refilled_at = now() + 0.03
+    while now() < refilled_at:  # the loop is kept busy, so that the waiter cannot wake before the newcomer asks
+        continue
+    newcomer = await bucket.take(before=now() + 0.005)
+
+    assert not newcomer
+    assert await waiter
+
+
 async def test_available_counts_what_could_be_taken_now() -> None:
     bucket = TokenBucket(rate=0.001, burst=3)
     counts = [bucket.available()]

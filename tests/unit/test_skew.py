@@ -43,6 +43,15 @@ def test_one_proxy_with_a_wrong_clock_is_outvoted() -> None:
     assert skew.seconds == 0
 
 
+def test_one_second_seen_many_times_is_one_sample() -> None:
+    skew = DateSkew(lambda: NOON)
+
+    for seconds_off in (0, -1, 7200, 7200, 7200):
+        skew.note(http_date(NOON + timedelta(seconds=seconds_off)))
+
+    assert skew.seconds == 0
+
+
 def test_a_host_clock_that_jumps_is_seen_after_a_few_answers() -> None:
     host = [NOON]
     skew = DateSkew(lambda: host[0])

@@ -1,0 +1,227 @@
+"""What the demo prints: tables for people, one JSON document for programs.
+
+For programs stdout is the document's alone, and whatever else there is to say goes to stderr. It draws what it is given
+and counts nothing.
+"""
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Protocol
+
+from rich.console import Console
+from rich.progress import BarColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as RichProgress
+from rich.table import Table
+
+from billing_worker.demo.books import Progress
+from billing_worker.demo.sample import GIVEN_UP, NOT_DUE, PAID, STORIES, Sample
+from billing_worker.demo.verdict import Verdict
+
+# Where nobody has a window to fit, such as in a log.
+_PIPE_COLUMNS = 110
+
+_ROWS_SHOWN_MAX = 10
+
+_END_WORDS = {PAID: "paid", GIVEN_UP: "given up", NOT_DUE: "left alone"}
+_AGREE, _DIFFER = "[green]=[/green]", "[bold red]differs[/bold red]"
+
+
+class Bar(Protocol):
+    """What the run tells while it lasts."""
+
+    def show(self, progress: Progress) -> None:
+        """How far the run is."""
+
+    def say(self, text: str) -> None:
+        """Something that happened."""
+
+
+class Show:
+    """Everything that is printed."""
+
+    def __init__(self, *, as_json: bool) -> None:
+        self.is_for_programs = as_json
+        console = Console(stderr=as_json, highlight=False)
+        self._console = (
+            console if console.is_terminal else Console(stderr=as_json, highlight=False, width=_PIPE_COLUMNS)
+        )
+
+    def say(self, text: str) -> None:
+        """A sentence."""
+        self._console.print(text, markup=False)
+
+    def failure(self, text: str) -> None:
+        """Why the demo could not be played."""
+        self._console.print("[bold red]The demo failed[/bold red]")
+        self._console.print(text, markup=False)
+
+    def opening(self, sample: Sample, workers: int) -> None:
+        """What is about to be played."""
+        count = len(sample.subscribers)
+        self.say(
+            f"A night of billing: {count:,} monthly subscriptions, {workers} workers, one of them killed half-way."
+        )
+        if not self.is_for_programs:
+            self._will_happen(sample)
+            self.say("")
+        self.say("Setting up …")
+
+    def _will_happen(self, sample: Sample) -> None:
+        table = _table("What will happen", ("subscriptions", "right"), ("what PortOne does", "left"), ("end", "left"))
+        for story in STORIES:
+            table.add_row(f"{len(sample.keys_of(story)):,}", story.title, _END_WORDS[story.end])
+        self._print(table)
+
+    @contextlib.contextmanager
+    def progress(self, due: int) -> Iterator[Bar]:
+        """A bar for as long as the block lasts."""
+        columns = (
+            TextColumn("periods"),
+            BarColumn(bar_width=32),
+            TextColumn("{task.completed:,.0f}/{task.total:,.0f}"),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[state]}"),
+        )
+        live = RichProgress(*columns, console=self._console, transient=True, disable=not self._console.is_terminal)
+        with live:
+            yield _RichBar(live, live.add_task("", total=due, state="workers start"))
+
+    def happened(self, sample: Sample, verdict: Verdict) -> None:
+        """What became of each story."""
+        ends = {key: (status, amount) for key, status, amount in verdict.cycle_ends}
+        table = _table(
+            "What happened",
+            ("what PortOne did", "left"),
+            ("due", "right"),
+            ("paid", "right"),
+            ("given up", "right"),
+            ("other", "right"),
+            ("collected", "right"),
+        )
+        for story in STORIES:
+            of_story = [ends[key] for key in sample.keys_of(story) if key in ends]
+            if story.end != NOT_DUE:
+                table.add_row(story.title, *_ends_row(of_story))
+        table.add_section()
+        table.add_row("all", *_ends_row(list(ends.values())), style="bold")
+        self._print(table)
+
+    def figures(self, figures: Mapping[str, str]) -> None:
+        """Names and values below one another."""
+        table = Table(box=None, show_header=False, pad_edge=False)
+        table.add_column()
+        table.add_column(justify="right")
+        for name, value in figures.items():
+            table.add_row(name, value)
+        self._print(table)
+
+    def conclusion(self, complaints: Sequence[str], verdict: Verdict) -> None:
+        """One sentence, or what is wrong."""
+        self._console.print()
+        for complaint in complaints:
+            self._console.print(f"[bold red]WRONG[/bold red] {complaint}")
+        if not complaints:
+            self._console.print(
+                f"[bold green]PortOne and the ledger agree, row by row:[/bold green] "
+                f"{verdict.ledger.payments:,} payments, {won(verdict.ledger.won)}; nothing paid twice, nothing lost, nothing missed. "
+                f"{verdict.ledger_entries:,} ledger entries, and every hash chain is whole."
+            )
+
+    def beside(self, verdict: Verdict) -> None:
+        """PortOne's truth beside the ledger."""
+        portone, ledger = verdict.portone, verdict.ledger
+        table = _table(
+            "PortOne's truth beside the ledger", ("", "left"), ("PortOne", "right"), ("ledger", "right"), ("", "left")
+        )
+        table.add_row(
+            "payments", f"{portone.payments:,}", f"{ledger.payments:,}", _same(portone.payments, ledger.payments)
+        )
+        table.add_row("collected", won(portone.won), won(ledger.won), _same(portone.won, ledger.won))
+        table.add_row(
+            "fingerprint of every payment_id, amount and PG transaction",
+            portone.fingerprint,
+            ledger.fingerprint,
+            _same(portone.fingerprint, ledger.fingerprint),
+        )
+        self._print(table)
+        found = verdict.differences
+        self._row_by_row(
+            {
+                "paid twice": found.paid_twice,
+                "lost: charged by PortOne, not in the ledger": [one.line() for one in found.lost],
+                "invented: in the ledger, not charged by PortOne": [one.line() for one in found.invented],
+                "missed: due, and without an end": found.missed,
+                "collected before it was due": found.too_early,
+                "faults in the ledger's hash chains": verdict.chain_faults,
+            }
+        )
+
+    def sql(self, statements: Mapping[str, str], login: str) -> None:
+        """The statements that counted the ledger's side."""
+        self._console.print(
+            f"\n[bold]The SQL that counted[/bold] (run as the login {login}, which can write nothing)\n"
+        )
+        for why, statement in statements.items():
+            self._console.print(f"-- {why}", style="dim")
+            self._console.print(f"{statement}\n", markup=False)
+
+    def _row_by_row(self, findings: Mapping[str, Sequence[str]]) -> None:
+        table = _table("Row by row", ("rows", "right"), ("", "left"))
+        for title, rows in findings.items():
+            table.add_row(f"[bold red]{len(rows):,}[/bold red]" if rows else "0", title)
+            for row in rows[:_ROWS_SHOWN_MAX]:
+                table.add_row("", f"  {row}", style="red")
+        self._print(table)
+
+    def _print(self, table: Table) -> None:
+        self._console.print()
+        self._console.print(table)
+
+
+class _RichBar:
+    """A bar, and lines above it."""
+
+    def __init__(self, live: RichProgress, task: TaskID) -> None:
+        self._live = live
+        self._task = task
+
+    def show(self, progress: Progress) -> None:
+        self._live.update(self._task, completed=progress.settled, state=_state(progress))
+
+    def say(self, text: str) -> None:
+        self._live.console.print(text)
+
+
+def won(amount: int) -> str:
+    """Won for people."""
+    return f"₩{amount:,}"
+
+
+def _state(progress: Progress) -> str:
+    """What there is to do yet, in a few words."""
+    if progress.untried or progress.unopened:
+        return f"{progress.open_attempts} charges open"
+    parts = (
+        (progress.open_attempts, "to ask PortOne about"),
+        (progress.waiting, "to try again"),
+        (progress.looks_left, "to look at once more"),
+    )
+    return ", ".join(f"{count} {what}" for count, what in parts if count) or "done"
+
+
+def _ends_row(ends: Sequence[tuple[str, int]]) -> tuple[str, ...]:
+    paid = [amount for status, amount in ends if status == PAID]
+    given_up = sum(1 for status, _ in ends if status == GIVEN_UP)
+    other = len(ends) - len(paid) - given_up
+    return f"{len(ends):,}", f"{len(paid):,}", f"{given_up:,}", f"{other:,}", won(sum(paid))
+
+
+def _same(one: object, other: object) -> str:
+    return _AGREE if one == other else _DIFFER
+
+
+def _table(title: str, *columns: tuple[str, str]) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, header_style="dim")
+    for header, justify in columns:
+        table.add_column(header, justify="right" if justify == "right" else "left", overflow="fold")
+    return table

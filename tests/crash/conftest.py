@@ -1,0 +1,73 @@
+"""What the crash tests stand on: a durable Postgres, the simulator in a process of its own, and a stage for each test."""
+
+import itertools
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from billing_worker.demo.postgres import EmbeddedPostgres
+from tests.conftest import DatabaseUrls, OwnServer, changed_url, chosen_binaries, execute, make_migrated_database
+from tests.crash.harness import Stage
+from tests.crash.simulated import Simulated
+
+# What a test may have changed, set back for the next one.
+PORTONE_AS_IT_WAS = {"latency_ms": 5.0, "jitter_ms": 0.0, "late_success_seconds": 3.0, "invisible_seconds": 2.0}
+
+_numbers = itertools.count(1)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark every test of this directory."""
+    config.addinivalue_line("markers", "crash: kills workers and servers of its own")
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.crash)
+
+
+@pytest.fixture(scope="session")
+def simulator() -> Iterator[Simulated]:
+    """One simulator for all; every stage begins a new world in it."""
+    with Simulated() as portone:
+        yield portone
+
+
+@pytest.fixture(scope="session")
+def durable_server() -> Iterator[EmbeddedPostgres]:
+    """A server that keeps its promises about a commit, or the workers would refuse it."""
+    with EmbeddedPostgres(durable=True, binaries=chosen_binaries()) as server:
+        make_migrated_database(server.url(), "billing_template")
+        execute(server.url(), "ALTER DATABASE billing_template WITH ALLOW_CONNECTIONS false")
+        yield server
+
+
+@pytest.fixture
+def durable_database(durable_server: EmbeddedPostgres) -> DatabaseUrls:
+    """A migrated and empty database of the test's own."""
+    name = f"crash_{next(_numbers)}"
+    execute(durable_server.url(), f"CREATE DATABASE {name} TEMPLATE billing_template STRATEGY wal_log")
+    return DatabaseUrls(name=name, admin_url=changed_url(durable_server.url(), database=name))
+
+
+@pytest.fixture
+async def stage(durable_database: DatabaseUrls, simulator: Simulated, tmp_path: Path) -> AsyncIterator[Stage]:
+    """A stage on the server that all tests share."""
+    async for ready in _staged(durable_database, simulator, tmp_path):
+        yield ready
+
+
+@pytest.fixture
+async def own_stage(own_server: OwnServer, simulator: Simulated, tmp_path: Path) -> AsyncIterator[Stage]:
+    """A stage on a server that the test may kill; see own_server."""
+    async for ready in _staged(own_server.database, simulator, tmp_path):
+        yield ready
+
+
+async def _staged(database: DatabaseUrls, simulator: Simulated, logs: Path) -> AsyncIterator[Stage]:
+    await simulator.reset(**PORTONE_AS_IT_WAS)
+    stage = Stage(database, simulator, logs)
+    try:
+        yield stage
+    finally:
+        stage.kill_all()
+        await simulator.release()

@@ -1,0 +1,81 @@
+"""The shipped simulator in a process of its own, and its control address."""
+
+import json
+import subprocess
+import sys
+from typing import Any, Self
+
+import httpx
+
+from tests.crash.doomed_worker import die_with_parent
+
+STORE_ID = "store-crash"
+API_SECRET = "crash-test-secret"
+
+# Every request of a test is compared, so none may fall out of the log.
+REQUEST_LOG_SIZE = 500_000
+
+Json = dict[str, Any]
+
+
+class Simulated:
+    """A PortOne that keeps the truth."""
+
+    def __init__(self) -> None:
+        command = ["simulator", "--port", "0", "--api-secret", API_SECRET, "--store-id", STORE_ID, "--json"]
+        self._server = subprocess.Popen(
+            [sys.executable, "-m", "billing_worker", *command],
+            stdout=subprocess.PIPE,
+            text=True,
+            preexec_fn=die_with_parent,
+        )
+        assert self._server.stdout is not None
+        self.url: str = json.loads(self._server.stdout.readline())["url"]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.terminate()
+        self._server.wait()
+
+    async def reset(self, **options: object) -> None:
+        """Begin a new world, with these options changed; the others are what they were."""
+        await self._post("/reset", {"options": {"request_log_size": REQUEST_LOG_SIZE} | options})
+
+    async def truth(self) -> Json:
+        """Every charge really made, every overlap, every violation."""
+        return await self._get("/truth")
+
+    async def posts(self, since: int = 0) -> list[Json]:
+        """Every charge that was asked for, in the order of arrival."""
+        found = (await self._get("/requests", since=since))["requests"]
+        return [one for one in found if one["method"] == "POST"]
+
+    async def in_flight(self, at_least: int, wait_seconds: float, stage: str | None = None) -> int:
+        """How many requests are there, once that many are or the wait is over."""
+        wanted = {"at_least": at_least, "wait_seconds": wait_seconds} | ({"stage": stage} if stage else {})
+        return int((await self._get("/inflight", **wanted))["count"])
+
+    async def hold(self, at: str, billing_key_prefix: str = "") -> int:
+        """Shut a gate, before_charge or after_charge."""
+        asked = {"at": at} | ({"billing_key_prefix": billing_key_prefix} if billing_key_prefix else {})
+        return int((await self._post("/hold", asked))["hold_id"])
+
+    async def release(self) -> None:
+        """Open every gate."""
+        await self._post("/release", {})
+
+    async def _get(self, path: str, **query: object) -> Json:
+        async with httpx.AsyncClient(timeout=60, trust_env=False) as client:
+            return _answer(await client.get(f"{self.url}/_control{path}", params=query))  # type: ignore[arg-type]
+
+    async def _post(self, path: str, asked: Json) -> Json:
+        async with httpx.AsyncClient(timeout=60, trust_env=False) as client:
+            return _answer(await client.post(f"{self.url}/_control{path}", json=asked))
+
+
+def _answer(response: httpx.Response) -> Json:
+    response.raise_for_status()
+    answer: Json = response.json()
+    return answer

@@ -1,0 +1,100 @@
+"""Two workers at one table, under hundreds of SIGKILLs and several failovers of Postgres: PortOne's truth is the ledger."""
+
+import os
+import random
+import secrets
+
+import pytest
+
+from billing_worker.demo.postgres import EmbeddedPostgres
+from tests.conftest import OwnServer
+from tests.crash.doomed_worker import EXIT_GONE
+from tests.crash.harness import Stage, mixed_keys
+from tests.crash.workers import ForkedWorker
+
+KILLS = 200
+POSTGRES_RESTARTS = 5
+SUBSCRIPTIONS = 300
+DAYS_BEHIND = 6  # each subscription owes so many periods, so that work is left until the last kill
+
+BEHAVIOURS = (
+    ("ok", 60),
+    ("soft-funds", 6),
+    ("hard-lost", 3),
+    ("drop-charged", 6),
+    ("drop-uncharged", 6),
+    ("html502-charged", 3),
+    ("unparsable", 3),
+    ("503", 3),
+    ("invisible", 2),
+    ("late-success", 3),
+    ("flaky", 5),
+)
+
+# Slow enough that the work lasts as long as the kills, quick enough that charges are always in flight.
+PACE = {"PORTONE_REQUESTS_PER_SECOND": "60", "PORTONE_BURST": "15", "PORTONE_IN_FLIGHT_MAX": "12", "CLAIM_BATCH_MAX": "12"}
+
+
+class Fleet:
+    """Two workers that are always there: who dies is replaced at once."""
+
+    def __init__(self, stage: Stage, server: EmbeddedPostgres, chance: random.Random) -> None:
+        self._stage = stage
+        self._server = server
+        self._chance = chance
+        self._workers = [self._start(), self._start()]
+        self.kills_in_flight = 0
+
+    async def kill_one(self) -> None:
+        """Let some charges be on their way, or not, and kill a worker without warning."""
+        wanted = self._chance.randint(0, 12)
+        in_flight = await self._stage.portone.in_flight(wanted, wait_seconds=self._chance.uniform(0.0, 0.5))
+        place = self._chance.randrange(len(self._workers))
+        victim = self._workers[place]
+        victim.kill()
+        self.kills_in_flight += in_flight > 0
+        assert await victim.ended() in (-9, EXIT_GONE)
+        self._workers[place] = self._start()
+
+    async def restart_postgres(self) -> None:
+        """Take the server away as a failover does; workers that were just starting give up and are replaced."""
+        self._server.restart_immediate()
+        for place, worker in enumerate(self._workers):
+            if worker.exit_code is not None:
+                self._workers[place] = self._start()
+
+    def keep(self) -> None:
+        """Replace who could not start while the server was away."""
+        for place, worker in enumerate(self._workers):
+            if worker.exit_code is not None:
+                assert worker.exit_code == EXIT_GONE
+                self._workers[place] = self._start()
+
+    def _start(self) -> ForkedWorker:
+        return self._stage.start(**PACE)
+
+
+@pytest.mark.timeout(300)
+async def test_no_kill_and_no_failover_makes_the_ledger_differ_from_the_truth(
+    own_stage: Stage, own_server: OwnServer
+) -> None:
+    seed = int(os.environ.get("BILLING_TEST_SEED", secrets.randbelow(1_000_000)))
+    print(f"BILLING_TEST_SEED={seed} repeats the choices of this run")
+    chance = random.Random(seed)
+    await own_stage.portone.reset(latency_ms=30.0, jitter_ms=40.0, seed=seed)
+    await own_stage.add(mixed_keys(SUBSCRIPTIONS, BEHAVIOURS, chance), days_behind=DAYS_BEHIND)
+    restarts = set(chance.sample(range(KILLS), POSTGRES_RESTARTS))
+    fleet = Fleet(own_stage, own_server.server, chance)
+
+    for kill in range(KILLS):
+        await fleet.kill_one()
+        if kill in restarts:
+            await fleet.restart_postgres()
+        fleet.keep()
+
+    # The last two die as well; what is left is for workers that are let live and need not be slow.
+    own_stage.kill_all()
+    own_stage.start(), own_stage.start()
+    await own_stage.ends_true(seconds_max=120)
+
+    assert fleet.kills_in_flight > KILLS / 2

@@ -1,0 +1,342 @@
+"""The commands of a working day, against a real Postgres and the simulated PortOne."""
+
+import json
+import urllib.request
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from billing_worker.billing.model import shard_of
+from billing_worker.cli import app
+from billing_worker.simulator import server
+from billing_worker.simulator.options import SimulatorOptions
+from billing_worker.store import attempts, cycles, db
+from billing_worker.store.attempts import Intent
+from billing_worker.workers.renewer import Renewer
+from tests.conftest import DatabaseUrls, execute, fetch_value, run_apart
+
+SECRET = "simulator-secret-abcdef"
+STORE = "store-test"
+NOW = datetime.now(UTC)
+FILE = (
+    "business_key,customer_id,customer_name,billing_key,order_name,amount,anchor_on\n"
+    f"s-1,c-1,홍길동,bk-ok-1,월간 구독,9900,{NOW - timedelta(days=1):%Y-%m-%d}\n"
+)
+
+Cli = Callable[..., Result]
+
+
+@pytest.fixture
+def portone() -> Iterator[str]:
+    """The URL of a simulated PortOne that knows no payment: payment ids are the same in every test."""
+    with server.in_background(SimulatorOptions(api_secret=SECRET, store_id=STORE)) as url:
+        yield url
+
+
+@pytest.fixture
+def cli(database: DatabaseUrls) -> Cli:
+    """The command line, with a database and nothing else."""
+
+    def call(*arguments: str, **environ: str) -> Result:
+        given = {"BILLING_DATABASE_URL": database.worker_url, **environ}
+        return CliRunner().invoke(app, list(arguments), env=given)
+
+    return call
+
+
+def portone_settings(url: str, **changed: str) -> dict[str, str]:
+    return {
+        "BILLING_PORTONE_BASE_URL": url,
+        "BILLING_PORTONE_API_SECRET": SECRET,
+        "BILLING_PORTONE_STORE_ID": STORE,
+        "BILLING_PORTONE_LIVE": "false",
+        **changed,
+    }
+
+
+@asynccontextmanager
+async def opened(database: DatabaseUrls) -> AsyncIterator[db.Database]:
+    connected = await db.connect(database.worker_url, db.PoolLimits(1, 1), application_name="test")
+    try:
+        yield connected
+    finally:
+        await connected.close()
+
+
+@pytest.fixture
+def payment_id(cli: Cli, database: DatabaseUrls, tmp_path: Path) -> str:
+    """The payment id of a cycle that is due."""
+    file = tmp_path / "one.csv"
+    file.write_text(FILE, encoding="utf-8")
+    assert cli("subscriptions", "import", str(file)).exit_code == 0
+
+    async def renew() -> None:
+        async with opened(database) as connected:
+            await Renewer(connected.claims, store_id=STORE, batch_max=10, actor="test").run_once(NOW)
+
+    run_apart(renew())
+    found = fetch_value(database.admin_url, "SELECT payment_id FROM billing.cycles WHERE status = 'due'")
+    assert isinstance(found, str)
+    return found
+
+
+@pytest.fixture
+def open_attempt(payment_id: str, database: DatabaseUrls) -> str:
+    """The payment id of a cycle with an open attempt, which was never sent."""
+
+    async def open_one() -> None:
+        async with opened(database) as connected:
+            later = NOW + timedelta(hours=1)
+            claimed = await cycles.claim_due_cycles(
+                connected.claims, shard_of("s-1"), now=NOW, lease_until=later, limit=1
+            )
+            intents = [Intent(one, 1, f"{one.payment_id}-g0001", b"{}") for one in claimed]
+            assert await attempts.open_attempts(connected.claims, intents, now=NOW, look_at=later, worker="test")
+
+    run_apart(open_one())
+    return payment_id
+
+
+def charge(url: str, payment_id: str, *, billing_key: str = "bk-ok-1", amount: int = 9900) -> None:
+    """What a worker would send."""
+    body = {
+        "storeId": STORE,
+        "billingKey": billing_key,
+        "orderName": "월간 구독",
+        "customer": {"id": "c-1", "name": {"full": "홍길동"}},
+        "amount": {"total": amount},
+        "currency": "KRW",
+    }
+    request = urllib.request.Request(
+        f"{url}/payments/{payment_id}/billing-key",
+        data=json.dumps(body).encode(),
+        headers={"Authorization": f"PortOne {SECRET}", "Content-Type": "application/json"},
+    )
+    with urllib.request.urlopen(request, timeout=20) as answer:
+        assert answer.status == 200
+
+
+def loaded(result: Result) -> dict[str, Any]:
+    found = json.loads(result.stdout)
+    assert isinstance(found, dict)
+    return found
+
+
+def test_an_attempt_is_shown_without_its_request(cli: Cli, open_attempt: str) -> None:
+    as_json = cli("attempt", "show", open_attempt, "--json")
+    table = cli("attempt", "show", open_attempt)
+
+    assert [one["status"] for one in loaded(as_json)["attempts"]] == ["open"]
+    assert "request_body" not in loaded(as_json)["attempts"][0]
+    assert "open" in table.stdout
+    assert "9,900 KRW" in table.stdout
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("attempt", "show", "PAYMENT_ID"),
+        ("exceptions",),
+        ("ledger", "tail"),
+        ("subscriptions", "list"),
+        ("subscriptions", "show", "s-1"),
+    ],
+)
+def test_an_auditor_may_read(cli: Cli, open_attempt: str, database: DatabaseUrls, command: tuple[str, ...]) -> None:
+    arguments = [open_attempt if part == "PAYMENT_ID" else part for part in command]
+
+    result = cli(*arguments, BILLING_DATABASE_URL=database.auditor_url)
+
+    assert result.exit_code == 0
+
+
+@pytest.mark.parametrize("command", [("attempt", "show"), ("cycle", "skip"), ("cycle", "retry")])
+def test_an_unknown_payment_id_is_not_found(cli: Cli, command: tuple[str, ...]) -> None:
+    reason = () if command[0] == "attempt" else ("--reason", "x", "--by", "kim")
+
+    result = cli(*command, "rb1" + "a" * 27, *reason, "--json")
+
+    assert result.exit_code == 4
+    assert json.loads(result.stderr)["error"]["kind"] == "not_found"
+
+
+def test_a_due_cycle_is_skipped_by_a_person_for_a_reason(cli: Cli, payment_id: str, database: DatabaseUrls) -> None:
+    result = cli("cycle", "skip", payment_id, "--reason", "고객 보상", "--by", "kim", "--json")
+
+    assert result.exit_code == 0
+    entry = "SELECT concat_ws('|', kind, message, actor) FROM billing.ledger WHERE kind = 'skipped'"
+    assert fetch_value(database.admin_url, entry) == "skipped|고객 보상|kim"
+    assert fetch_value(database.admin_url, "SELECT status FROM billing.cycles") == "skipped"
+
+
+def test_a_cycle_under_way_is_not_skipped(cli: Cli, open_attempt: str, database: DatabaseUrls) -> None:
+    result = cli("cycle", "skip", open_attempt, "--reason", "x", "--by", "kim")
+
+    assert result.exit_code == 4
+    assert fetch_value(database.admin_url, "SELECT status FROM billing.cycles") == "collecting"
+
+
+def test_a_held_cycle_is_an_exception_until_it_is_tried_again(
+    cli: Cli, payment_id: str, database: DatabaseUrls
+) -> None:
+    execute(database.admin_url, "UPDATE billing.cycles SET status = 'held', held_reason = 'look at me'")
+
+    before = loaded(cli("exceptions", "--json"))["exceptions"]
+    result = cli("cycle", "retry", payment_id, "--reason", "mended", "--by", "kim")
+    after = loaded(cli("exceptions", "--json"))["exceptions"]
+
+    assert [(one["payment_id"], one["held_reason"]) for one in before] == [(payment_id, "look at me")]
+    assert (result.exit_code, after) == (0, [])
+    assert fetch_value(database.admin_url, "SELECT status FROM billing.cycles") == "due"
+
+
+def test_sending_is_halted_and_resumed_by_a_person(cli: Cli, payment_id: str) -> None:
+    halted = cli("halt", "--reason", "PG 점검", "--by", "kim")
+    while_halted = loaded(cli("status", "--json"))
+    shown = cli("status").stdout
+    resumed = cli("resume-sending", "--reason", "점검 끝", "--by", "lee")
+    afterwards = loaded(cli("status", "--json"))
+
+    assert (halted.exit_code, resumed.exit_code) == (0, 0)
+    assert (while_halted["sending"]["halted"], while_halted["sending"]["reason"]) == (True, "PG 점검")
+    assert "HALTED, by kim" in shown
+    assert (afterwards["sending"]["halted"], afterwards["sending"]["actor"]) == (False, "lee")
+    assert (afterwards["due"], afterwards["open_attempts"]) == (1, 0)
+
+
+def test_a_reason_must_say_something(cli: Cli) -> None:
+    result = cli("halt", "--reason", " ", "--json")
+
+    assert result.exit_code == 2
+    assert json.loads(result.stderr)["error"]["kind"] == "usage"
+
+
+def look_is_due(database: DatabaseUrls) -> bool:
+    due = fetch_value(database.admin_url, "SELECT look_at <= clock_timestamp() FROM billing.attempts")
+    assert isinstance(due, bool)
+    return due
+
+
+def test_reconcile_has_an_open_attempt_looked_at_soon(
+    cli: Cli, open_attempt: str, portone: str, database: DatabaseUrls
+) -> None:
+    assert not look_is_due(database)
+
+    result = cli("reconcile", open_attempt, "--json", **portone_settings(portone))
+
+    assert result.exit_code == 1
+    assert (loaded(result)["verdict"], loaded(result)["portone"]) == ("open", None)
+    assert look_is_due(database)
+
+
+def test_reconcile_shows_what_portone_has_and_settles_nothing_itself(
+    cli: Cli, open_attempt: str, portone: str, database: DatabaseUrls
+) -> None:
+    charge(portone, open_attempt)
+
+    as_json = cli("reconcile", open_attempt, "--json", **portone_settings(portone))
+    table = cli("reconcile", open_attempt, **portone_settings(portone))
+
+    assert as_json.exit_code == table.exit_code == 1
+    assert (loaded(as_json)["verdict"], loaded(as_json)["portone"]["status"]) == ("open", "PAID")
+    assert "PAID" in table.stdout
+    assert fetch_value(database.admin_url, "SELECT status FROM billing.attempts") == "open"
+
+
+def test_reconcile_of_another_amount_is_a_difference(cli: Cli, open_attempt: str, portone: str) -> None:
+    charge(portone, open_attempt, amount=19_900)
+
+    result = cli("reconcile", open_attempt, "--json", **portone_settings(portone))
+
+    assert result.exit_code == 1
+    assert loaded(result)["verdict"] == "different"
+    assert any("amount" in difference for difference in loaded(result)["differences"])
+
+
+def test_reconcile_of_an_equal_payment_leaves_the_looks_alone(
+    cli: Cli, open_attempt: str, portone: str, database: DatabaseUrls
+) -> None:
+    charge(portone, open_attempt)
+    found = loaded(cli("reconcile", open_attempt, "--json", **portone_settings(portone)))["portone"]
+    execute(
+        database.admin_url,
+        f"""UPDATE billing.attempts SET status = 'paid', request_body = NULL, settled_at = now(), source = 'answer',
+                                        look_at = now() + interval '1 hour', pg_tx_id = '{found["pg_tx_id"]}',
+                                        paid_at = '{found["paid_at"]}'""",
+    )
+
+    result = cli("reconcile", open_attempt, "--json", **portone_settings(portone))
+
+    assert (result.exit_code, loaded(result)["verdict"]) == (0, "equal")
+    assert not look_is_due(database)
+
+
+def test_reconcile_without_an_answer_says_so_and_still_has_it_looked_at(
+    cli: Cli, open_attempt: str, database: DatabaseUrls
+) -> None:
+    result = cli("reconcile", open_attempt, "--json", **portone_settings("http://127.0.0.1:1"))
+
+    assert (result.exit_code, loaded(result)["verdict"]) == (3, "unanswered")
+    assert look_is_due(database)
+
+
+def test_reconcile_of_what_was_never_tried_is_not_found(cli: Cli, payment_id: str, portone: str) -> None:
+    result = cli("reconcile", payment_id, "--json", **portone_settings(portone))
+
+    assert result.exit_code == 4
+
+
+def checks(result: Result) -> dict[str, dict[str, Any]]:
+    return {check["name"]: check for check in loaded(result)["checks"]}
+
+
+def keep_promises(database: DatabaseUrls) -> None:
+    """The server of the tests forgets commits in a crash, and check-config would say so."""
+    execute(database.admin_url, f'ALTER DATABASE "{database.name}" SET synchronous_commit = on')
+
+
+def test_a_sound_configuration_is_told_with_its_secrets_masked(cli: Cli, portone: str, database: DatabaseUrls) -> None:
+    keep_promises(database)
+
+    as_json = cli("check-config", "--json", **portone_settings(portone))
+    table = cli("check-config", **portone_settings(portone))
+
+    assert [check["problems"] for check in loaded(as_json)["checks"]] == [[], []]
+    assert as_json.exit_code == table.exit_code == 0
+    by_name = {row["name"]: row for row in loaded(as_json)["settings"]}
+    assert (by_name["BILLING_PORTONE_STORE_ID"]["value"], by_name["BILLING_LOG_LEVEL"]["source"]) == (STORE, "default")
+    for output in (as_json.output, table.output):
+        assert SECRET not in output
+        assert "billing-tests" not in output
+
+
+def test_a_refused_secret_is_told_apart_from_silence(cli: Cli, portone: str, database: DatabaseUrls) -> None:
+    keep_promises(database)
+
+    refused = cli("check-config", "--json", **portone_settings(portone, BILLING_PORTONE_API_SECRET="wrong-secret"))
+    silent = cli("check-config", "--json", **portone_settings("http://127.0.0.1:1"))
+
+    assert (refused.exit_code, checks(refused)["portone"]["answers"]) == (1, True)
+    assert "refuses the secret" in checks(refused)["portone"]["problems"][0]
+    assert (silent.exit_code, checks(silent)["portone"]["answers"]) == (3, False)
+
+
+def test_a_role_with_too_many_rights_is_told(cli: Cli, portone: str, database: DatabaseUrls) -> None:
+    result = cli("check-config", "--json", **portone_settings(portone, BILLING_DATABASE_URL=database.owner_url))
+
+    assert result.exit_code == 1
+    assert any("billing_owner" in problem for problem in checks(result)["database"]["problems"])
+
+
+def test_a_database_that_is_not_there_is_told(cli: Cli, portone: str) -> None:
+    nowhere = "postgresql://kim:pass-word-xyz@127.0.0.1:1/billing"
+
+    result = cli("check-config", "--json", **portone_settings(portone, BILLING_DATABASE_URL=nowhere))
+
+    assert (result.exit_code, checks(result)["database"]["answers"]) == (3, False)
+    assert "pass-word-xyz" not in result.output

@@ -1,0 +1,411 @@
+"""Charging decisions: the next step of a due cycle, and what answers and looks prove. Silence proves nothing."""
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from billing_worker.billing.charging import (
+    Contradiction,
+    Hold,
+    NothingMore,
+    OpenAttempt,
+    Resend,
+    Skip,
+    Verified,
+    Voided,
+    Wait,
+    Weighed,
+    differences,
+    is_of_attempt,
+    needs_transactions,
+    newest_of_attempt,
+    next_look,
+    next_step,
+    review,
+    verdict_of_answer,
+    weigh,
+    worth_a_look,
+)
+from billing_worker.billing.model import ATTEMPT_NUMBER_MAX, Attempt, idempotency_key
+from billing_worker.billing.outcomes import (
+    PAYMENT_PENDING,
+    Absent,
+    Declined,
+    Look,
+    NoVerdict,
+    Outcome,
+    Paid,
+    Payment,
+    RefusalScope,
+    Refused,
+    Unanswered,
+)
+from billing_worker.billing.states import AttemptStatus, SubscriptionStatus
+from tests.builders import NOON, a_claimed_cycle, a_payment, an_attempt, some_rules
+
+RULES = some_rules()
+PAID = Paid("pg-1", NOON)
+DECLINED = Declined("51", "잔액부족")
+REFUSED = Refused("INVALID_REQUEST", "no", RefusalScope.CYCLE)
+SILENCE = NoVerdict("no answer")
+SECOND = timedelta(seconds=1)
+
+spans = st.timedeltas(min_value=timedelta(0), max_value=timedelta(days=400))
+statuses = st.sampled_from(["PAID", "PARTIAL_CANCELLED", "CANCELLED", "FAILED", *sorted(PAYMENT_PENDING), "BRAND_NEW"])
+
+
+@st.composite
+def payments(draw: st.DrawFn) -> Payment:
+    return a_payment(
+        draw(statuses),
+        transaction_id=draw(st.sampled_from(["tx-1", "tx-2", "tx-old"])),
+        amount_minor=draw(st.sampled_from([9900, 100])),
+        store_id=draw(st.sampled_from(["store-test", "store-other"])),
+        is_test=draw(st.sampled_from([True, False, None])),
+        changed_at=NOON + draw(st.timedeltas(min_value=timedelta(days=-9), max_value=timedelta(days=9))),
+    )
+
+
+looks = st.one_of(payments(), st.just(Absent()), st.just(Unanswered("no answer")))
+answers = st.sampled_from([None, DECLINED, REFUSED, SILENCE, NoVerdict("ALREADY_PAID", look_now=True)])
+attempts = st.builds(
+    lambda number, looks, old: an_attempt(attempt_number=number, looks=looks, older_transaction_ids=old),
+    number=st.integers(1, 9),
+    looks=st.integers(1, 40),
+    old=st.sampled_from([frozenset(), frozenset({"tx-old"})]),
+)
+
+
+def weighed(attempt: Attempt, look: Look, *, answer: Outcome | None = None, after: timedelta = SECOND) -> Weighed:
+    return weigh(attempt, answer, look, now=NOON + after, rules=RULES)
+
+
+# --- the next step --------------------------------------------------------------------------------------------------
+
+
+def test_a_due_cycle_is_tried_under_the_next_number_and_its_own_key() -> None:
+    cycle = a_claimed_cycle(attempts_count=2)
+
+    step = next_step(cycle, RULES)
+
+    assert step == OpenAttempt(3, idempotency_key(cycle.payment_id, 3))
+
+
+def test_a_cancelled_subscription_s_cycle_is_not_collected() -> None:
+    cycle = a_claimed_cycle(subscription_status=SubscriptionStatus.CANCELLED)
+
+    assert isinstance(next_step(cycle, RULES), Skip)
+
+
+def test_a_period_already_owed_is_collected_while_its_subscription_is_held() -> None:
+    cycle = a_claimed_cycle(subscription_status=SubscriptionStatus.HELD)
+
+    assert isinstance(next_step(cycle, RULES), OpenAttempt)
+
+
+def test_a_cycle_that_is_claimed_again_and_again_without_an_attempt_is_put_before_a_person() -> None:
+    last, beyond = a_claimed_cycle(fruitless_claims=5), a_claimed_cycle(fruitless_claims=6)
+
+    assert isinstance(next_step(last, RULES), OpenAttempt)
+    assert isinstance(next_step(beyond, RULES), Hold)
+
+
+def test_a_cycle_without_a_number_left_is_put_before_a_person() -> None:
+    assert isinstance(next_step(a_claimed_cycle(attempts_count=ATTEMPT_NUMBER_MAX), RULES), Hold)
+
+
+# --- what an answer proves ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("only_send", [True, False])
+def test_a_payment_is_believed_at_once(only_send: bool) -> None:
+    assert verdict_of_answer(PAID, only_send=only_send) == PAID
+
+
+@pytest.mark.parametrize("only_send", [True, False])
+@pytest.mark.parametrize("outcome", [DECLINED, SILENCE])
+def test_a_decline_and_a_silence_wait_for_a_look(outcome: Outcome, only_send: bool) -> None:
+    assert verdict_of_answer(outcome, only_send=only_send) is None
+
+
+def test_a_refusal_is_believed_only_of_an_attempt_that_was_sent_once() -> None:
+    assert verdict_of_answer(REFUSED, only_send=True) == REFUSED
+    assert verdict_of_answer(REFUSED, only_send=False) is None
+
+
+def test_a_silence_is_looked_at_later_unless_portone_says_that_there_is_more_to_see() -> None:
+    assert not worth_a_look(SILENCE)
+    assert worth_a_look(NoVerdict("ALREADY_PAID", look_now=True))
+    assert worth_a_look(DECLINED)
+    assert worth_a_look(REFUSED)
+
+
+# --- what a look proves of an open attempt --------------------------------------------------------------------------
+
+
+def test_a_payment_that_is_there_is_adopted() -> None:
+    found = weighed(an_attempt(), a_payment())
+
+    assert found == Paid("pg-1", NOON + SECOND, transaction_id="tx-1")
+
+
+def test_a_payment_that_was_cancelled_since_was_paid_first() -> None:
+    found = weighed(an_attempt(), a_payment("CANCELLED", refunded_minor=9900, pg_tx_id="pg-1"))
+
+    assert isinstance(found, Paid)
+    assert found.refunded_minor == 9900
+
+
+@pytest.mark.parametrize(
+    ("changes", "word"),
+    [
+        ({"amount_minor": 9901}, "amount"),
+        ({"currency": "USD"}, "currency"),
+        ({"store_id": "store-other"}, "store"),
+        ({"is_test": False}, "LIVE"),
+    ],
+)
+def test_a_payment_that_is_not_what_we_asked_for_is_put_before_a_person(changes: dict[str, object], word: str) -> None:
+    found = weighed(an_attempt(), a_payment(**changes))
+
+    assert isinstance(found, Contradiction)
+    assert word in found.what
+
+
+def test_a_live_worker_does_not_believe_a_payment_of_a_test_channel() -> None:
+    rules = replace(RULES, live=True)
+
+    assert differences(an_attempt(), a_payment(is_test=True), rules)
+    assert not differences(an_attempt(), a_payment(is_test=False), rules)
+    assert not differences(an_attempt(), a_payment(is_test=None), rules)
+
+
+def test_every_difference_is_named() -> None:
+    payment = a_payment(amount_minor=1, currency="USD", store_id="store-other", is_test=False)
+
+    assert len(differences(an_attempt(), payment, RULES)) == 4
+
+
+def test_a_failed_try_of_the_first_attempt_is_its_decline() -> None:
+    found = weighed(an_attempt(), a_payment("FAILED", failure_code="51", failure_message="잔액부족"))
+
+    assert found == Declined("51", "잔액부족", "tx-1")
+
+
+def test_an_older_try_s_failure_is_not_this_attempt_s() -> None:
+    # given
+    attempt = an_attempt(attempt_number=2, older_transaction_ids=frozenset({"tx-old"}))
+    known = a_payment("FAILED", transaction_id="tx-old", changed_at=NOON + SECOND)
+    earlier = a_payment("FAILED", transaction_id="tx-2", changed_at=NOON - timedelta(seconds=31))
+
+    # when, then
+    assert not is_of_attempt(attempt, known, RULES)
+    assert not is_of_attempt(attempt, earlier, RULES)
+    assert isinstance(weighed(attempt, known), Resend)
+    assert isinstance(weighed(attempt, earlier), Resend)
+    assert needs_transactions(attempt, known, RULES)
+
+
+def test_portone_s_clock_may_be_behind_ours_by_the_skew_that_is_allowed() -> None:
+    attempt = an_attempt(attempt_number=2)
+    payment = a_payment("FAILED", changed_at=NOON - timedelta(seconds=30))
+
+    assert is_of_attempt(attempt, payment, RULES)
+
+
+def test_the_list_of_tries_is_asked_for_only_when_the_payment_shows_an_older_one() -> None:
+    attempt = an_attempt(attempt_number=2)
+
+    assert not needs_transactions(attempt, a_payment("FAILED"), RULES)
+    assert not needs_transactions(attempt, a_payment("PAID"), RULES)
+    assert not needs_transactions(attempt, Absent(), RULES)
+    assert not needs_transactions(attempt, Unanswered("no answer"), RULES)
+
+
+def test_of_several_tries_the_paid_one_speaks_whoever_made_it() -> None:
+    attempt = an_attempt(attempt_number=2, older_transaction_ids=frozenset({"tx-old"}))
+    paid = a_payment("PAID", transaction_id="tx-old", changed_at=NOON - timedelta(days=1))
+    failed = a_payment("FAILED", transaction_id="tx-2")
+
+    assert newest_of_attempt(attempt, [paid, failed], RULES) == paid
+
+
+def test_of_several_failed_tries_the_newest_of_the_attempt_speaks() -> None:
+    # given
+    attempt = an_attempt(attempt_number=2, older_transaction_ids=frozenset({"tx-old"}))
+    older = a_payment("FAILED", transaction_id="tx-old", changed_at=NOON + timedelta(minutes=9))
+    first = a_payment("FAILED", transaction_id="tx-2", changed_at=NOON + SECOND)
+    second = a_payment("FAILED", transaction_id="tx-3", changed_at=NOON + 2 * SECOND)
+
+    # when, then
+    assert newest_of_attempt(attempt, [second, older, first], RULES) == second
+    assert newest_of_attempt(attempt, [older], RULES) == Absent()
+    assert newest_of_attempt(attempt, [], RULES) == Absent()
+
+
+@pytest.mark.parametrize("status", [*sorted(PAYMENT_PENDING), "BRAND_NEW"])
+@pytest.mark.parametrize("after", [SECOND, timedelta(days=30)])
+def test_a_payment_under_way_is_waited_for_however_long_it_takes(status: str, after: timedelta) -> None:
+    assert isinstance(weighed(an_attempt(), a_payment(status), after=after), Wait)
+
+
+def test_what_was_refused_and_is_not_there_was_refused() -> None:
+    assert weighed(an_attempt(), Absent(), answer=REFUSED) == REFUSED
+
+
+@pytest.mark.parametrize("answer", [DECLINED, SILENCE])
+def test_an_answer_that_the_look_does_not_confirm_is_asked_about_again(answer: Outcome) -> None:
+    assert isinstance(weighed(an_attempt(), Absent(), answer=answer), Wait)
+
+
+def test_nothing_found_is_sent_again_while_portone_remembers_the_key_and_voided_after_a_day() -> None:
+    # given
+    attempt = an_attempt(last_sent_at=NOON + timedelta(hours=2))
+    memory, day = timedelta(hours=2, minutes=30), timedelta(hours=26)
+
+    # when, then
+    assert isinstance(weighed(attempt, Absent(), after=memory - SECOND), Resend)
+    assert isinstance(weighed(attempt, Absent(), after=memory), Wait)
+    assert isinstance(weighed(attempt, Absent(), after=day - SECOND), Wait)
+    assert isinstance(weighed(attempt, Absent(), after=day), Voided)
+
+
+@given(attempt=attempts, answer=answers, look=looks, after=spans)
+def test_the_same_bytes_are_never_sent_again_when_the_key_may_be_forgotten(
+    attempt: Attempt, answer: Outcome | None, look: Look, after: timedelta
+) -> None:
+    found = weighed(attempt, look, answer=answer, after=after)
+
+    assert not isinstance(found, Resend) or after < RULES.resend_until
+
+
+@given(attempt=attempts, answer=answers, look=looks, after=spans, sent_after=spans)
+def test_nothing_is_voided_before_a_whole_day_has_found_nothing(
+    attempt: Attempt, answer: Outcome | None, look: Look, after: timedelta, sent_after: timedelta
+) -> None:
+    sent_at = NOON + min(sent_after, after)
+
+    found = weighed(replace(attempt, last_sent_at=sent_at), look, answer=answer, after=after)
+
+    assert not isinstance(found, Voided) or NOON + after >= sent_at + RULES.void_after
+
+
+@given(attempt=attempts, answer=answers, after=spans)
+def test_an_unanswered_look_is_never_a_verdict(attempt: Attempt, answer: Outcome | None, after: timedelta) -> None:
+    found = weighed(attempt, Unanswered("no answer"), answer=answer, after=after)
+
+    assert isinstance(found, Wait)
+
+
+@given(attempt=attempts, answer=answers, look=looks, after=spans)
+def test_a_decline_is_never_taken_from_an_older_try(
+    attempt: Attempt, answer: Outcome | None, look: Look, after: timedelta
+) -> None:
+    found = weighed(attempt, look, answer=answer, after=after)
+
+    if isinstance(found, Declined):
+        assert isinstance(look, Payment)
+        assert look.status == "FAILED"
+        assert look.transaction_id not in attempt.older_transaction_ids
+        assert attempt.attempt_number == 1 or look.changed_at >= attempt.opened_at - RULES.clock_skew_max
+
+
+@given(attempt=attempts, answer=answers, look=looks, after=spans)
+def test_a_payment_is_never_believed_that_is_not_what_we_asked_for(
+    attempt: Attempt, answer: Outcome | None, look: Look, after: timedelta
+) -> None:
+    found = weighed(attempt, look, answer=answer, after=after)
+
+    if isinstance(found, Paid):
+        assert isinstance(look, Payment)
+        assert differences(attempt, look, RULES) == ()
+
+
+@given(attempt=attempts, answer=answers, look=looks, after=spans)
+def test_whoever_waits_waits_for_a_moment_that_comes_soon_enough(
+    attempt: Attempt, answer: Outcome | None, look: Look, after: timedelta
+) -> None:
+    found = weighed(attempt, look, answer=answer, after=after)
+
+    if isinstance(found, Wait):
+        assert RULES.ask_first <= found.look_at - (NOON + after) <= RULES.ask_widest
+
+
+def test_looks_are_asked_twice_as_far_apart_each_time_up_to_a_bound() -> None:
+    def gap(looks: int) -> timedelta:
+        return next_look(an_attempt(looks=looks), now=NOON, rules=RULES) - NOON
+
+    assert [gap(n).total_seconds() for n in (0, 1, 2, 3, 4)] == [20, 20, 40, 80, 160]
+    assert gap(9) == gap(1_000_000) == RULES.ask_widest
+
+
+# --- looks at attempts that are closed ------------------------------------------------------------------------------
+
+
+def reviewed(look: Look, *, status: AttemptStatus, now: datetime = NOON, **changes: object) -> object:
+    return review(an_attempt(status=status, settled_at=NOON, **changes), look, now=now, rules=RULES)
+
+
+def test_a_paid_attempt_is_compared_with_portone_s_record() -> None:
+    assert reviewed(a_payment(), status=AttemptStatus.PAID) == Verified("tx-1")
+    assert reviewed(a_payment("CANCELLED"), status=AttemptStatus.PAID) == Verified("tx-1")
+
+
+@pytest.mark.parametrize(
+    "look",
+    [a_payment(amount_minor=1), a_payment("FAILED"), a_payment("READY"), Absent()],
+    ids=lambda look: repr(look)[:40],
+)
+def test_a_paid_attempt_that_portone_tells_otherwise_is_put_before_a_person(look: Look) -> None:
+    assert isinstance(reviewed(look, status=AttemptStatus.PAID), Contradiction)
+
+
+CLOSED_UNPAID = [AttemptStatus.DECLINED, AttemptStatus.REFUSED, AttemptStatus.VOIDED]
+
+
+@pytest.mark.parametrize("status", CLOSED_UNPAID)
+def test_a_closed_attempt_that_is_paid_after_all_is_paid(status: AttemptStatus) -> None:
+    assert isinstance(reviewed(a_payment(), status=status), Paid)
+
+
+@pytest.mark.parametrize("status", CLOSED_UNPAID)
+def test_a_newer_attempt_finds_what_there_is_by_itself(status: AttemptStatus) -> None:
+    found = reviewed(a_payment(), status=status, attempt_number=1, attempts_count=2)
+
+    assert isinstance(found, NothingMore)
+
+
+@pytest.mark.parametrize("looks", [1, 30])
+def test_a_closed_attempt_is_looked_at_at_the_moments_of_the_rules_and_then_no_more(looks: int) -> None:
+    # given
+    now, moments = NOON + RULES.recheck_after[0], []
+
+    # when
+    while isinstance(found := reviewed(a_payment("FAILED"), status=AttemptStatus.DECLINED, looks=looks, now=now), Wait):
+        moments.append(now - NOON)
+        now = found.look_at
+    moments.append(now - NOON)
+
+    # then
+    assert tuple(moments) == RULES.recheck_after
+    assert found == NothingMore()
+
+
+@pytest.mark.parametrize("status", list(AttemptStatus))
+@pytest.mark.parametrize("looks", [1, 3, 50])
+def test_a_closed_attempt_is_not_left_because_portone_was_silent(status: AttemptStatus, looks: int) -> None:
+    assert isinstance(reviewed(Unanswered("no answer"), status=status, looks=looks), Wait)
+
+
+@given(look=looks, status=st.sampled_from(CLOSED_UNPAID), count=st.integers(1, 40))
+def test_no_money_is_adopted_by_a_review_that_is_not_what_we_asked_for(
+    look: Look, status: AttemptStatus, count: int
+) -> None:
+    found = reviewed(look, status=status, looks=count)
+
+    if isinstance(found, Paid):
+        assert isinstance(look, Payment)
+        assert differences(an_attempt(), look, RULES) == ()

@@ -1,0 +1,90 @@
+"""Identifiers: pinned for ever, since a changed one would let PortOne take the same period's money twice."""
+
+import re
+from datetime import date
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from billing_worker.billing.model import ATTEMPT_NUMBER_MAX, SHARDS, idempotency_key, payment_id, shard_of
+from tests.builders import an_attempt
+
+BUSINESS_KEYS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=120)
+
+
+@pytest.mark.parametrize(
+    ("store_id", "business_key", "period_start_on", "correction_number", "wanted"),
+    [
+        ("store-1", "sub-1", "2026-01-31", 0, "rb14s5v7us5mgqtrzgf7qhpwthcgev"),
+        ("store-1", "sub-1", "2026-02-28", 0, "rb1ieoivgn3wncwwanc3kasgmegnsj"),
+        ("store-1", "sub-1", "2026-01-31", 1, "rb1tck77cjtdymerudzcpl43aptc6m"),
+        ("store-4ff4af41-85e3-4559-8eb8-0d08a2c6ceec", "구독-0001", "2024-02-29", 0, "rb1sxkgwk4ooluynodpnl64q3aa6nk"),
+        ("s", "a|b", "1970-01-01", 0, "rb1h24ig3kgegd2q4wbpoaiyciqgtp"),
+    ],
+)
+def test_a_payment_id_is_the_same_for_ever(
+    store_id: str, business_key: str, period_start_on: str, correction_number: int, wanted: str
+) -> None:
+    made = payment_id(
+        store_id=store_id,
+        business_key=business_key,
+        period_start_on=date.fromisoformat(period_start_on),
+        correction_number=correction_number,
+    )
+
+    assert made == wanted
+
+
+@given(store_id=BUSINESS_KEYS, business_key=BUSINESS_KEYS, start_on=st.dates(), correction=st.integers(0, 99))
+def test_a_payment_id_is_what_every_pg_takes(store_id: str, business_key: str, start_on: date, correction: int) -> None:
+    made = payment_id(
+        store_id=store_id, business_key=business_key, period_start_on=start_on, correction_number=correction
+    )
+
+    assert re.fullmatch(r"rb1[0-9a-z]{27}", made)
+
+
+@given(business_key=BUSINESS_KEYS, one_on=st.dates(), other_on=st.dates())
+def test_two_periods_never_share_a_payment_id(business_key: str, one_on: date, other_on: date) -> None:
+    one = payment_id(store_id="store", business_key=business_key, period_start_on=one_on)
+    other = payment_id(store_id="store", business_key=business_key, period_start_on=other_on)
+
+    assert (one == other) == (one_on == other_on)
+
+
+@pytest.mark.parametrize(
+    ("business_key", "wanted"),
+    [("sub-1", 10), ("sub-2", 17), ("구독-0001", 57), ("", 35)],
+)
+def test_a_shard_is_the_same_for_ever(business_key: str, wanted: int) -> None:
+    assert shard_of(business_key) == wanted
+
+
+@given(BUSINESS_KEYS)
+def test_every_business_key_has_one_of_the_shards(business_key: str) -> None:
+    assert 0 <= shard_of(business_key) < SHARDS
+
+
+def test_an_idempotency_key_names_the_payment_and_the_attempt() -> None:
+    assert idempotency_key("rb1abc", 1) == "rb1abc-g0001"
+    assert idempotency_key("rb1abc", ATTEMPT_NUMBER_MAX) == "rb1abc-g9999"
+
+
+def test_every_attempt_has_an_idempotency_key_of_its_own() -> None:
+    keys = {idempotency_key("rb1abc", number) for number in range(1, ATTEMPT_NUMBER_MAX + 1)}
+
+    assert len(keys) == ATTEMPT_NUMBER_MAX
+    assert {len(key) for key in keys} == {len("rb1abc-g0001")}
+
+
+@pytest.mark.parametrize("number", [0, -1, ATTEMPT_NUMBER_MAX + 1])
+def test_no_key_is_made_for_a_number_that_does_not_fit(number: int) -> None:
+    with pytest.raises(AssertionError):
+        idempotency_key("rb1abc", number)
+
+
+def test_an_attempt_s_repr_does_not_show_its_request() -> None:
+    attempt = an_attempt(request_body=b'{"billingKey":"bk-secret"}')
+
+    assert "bk-secret" not in f"{attempt!r} {attempt}"
