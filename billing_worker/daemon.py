@@ -95,6 +95,8 @@ class Daemon:
 
     def not_live(self) -> Mapping[str, str]:
         """The sweeps that have not moved for too long."""
+        if self._settler.broken():
+            return {"settler": "verdicts are no longer written"}
         limit = SILENT_SECONDS_MAX + 3 * self._settings.database_command_timeout_seconds
         return {
             sweep.name: f"no pass for {sweep.silent_seconds():.0f} s"

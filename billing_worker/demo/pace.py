@@ -21,17 +21,17 @@ _DAY_SECONDS = 86_400.0
 _ATTEMPT_LEASE_SECONDS = 19.5
 
 # PortOne turns a reported failure into a payment before the first recheck, and the first retry comes after that.
-LATE_SUCCESS_SECONDS = 1.0
-_RECHECK_SECONDS = (2, 4)
-_RETRY_SECONDS = (3.0, 4.5, 6.0)
+LATE_SUCCESS_SECONDS = 0.5
+_RECHECK_SECONDS = (1, 3)
+_RETRY_SECONDS = (2.5, 3.5, 4.5)
 
 # What a call takes: enough that a kill always meets charges that are under way.
 _LATENCY_MS = 300.0
 _JITTER_MS = 200.0
 
-# All charges, looks and rechecks together are about three requests a period; at this many seconds a period's first
-# request, the charging itself takes some ten seconds and can be watched.
-_FIRST_REQUESTS_SECONDS = 4.0
+# In how many seconds the first request of every period would leave, if nothing else did. Looks, retries and rechecks are
+# twice as many again, so the charging takes some ten seconds and can be watched.
+_FIRST_REQUESTS_SECONDS = 3.0
 _REQUESTS_PER_SECOND = (8.0, 400.0)  # of one worker; more than the upper one is a benchmark and no demonstration
 
 # The whole run, set-up aside. A thousand periods take 40 seconds on two cores; whoever asks for more waits longer.

@@ -123,7 +123,8 @@ class Show:
         if not complaints:
             self._console.print(
                 f"[bold green]PortOne and the ledger agree, row by row:[/bold green] "
-                f"{verdict.ledger.payments:,} payments, {won(verdict.ledger.won)}; nothing paid twice, nothing lost, nothing missed. "
+                f"{verdict.ledger.payments:,} payments, {won(verdict.ledger.won)}; "
+                "nothing paid twice, nothing lost, nothing missed. "
                 f"{verdict.ledger_entries:,} ledger entries, and every hash chain is whole."
             )
 

@@ -59,6 +59,12 @@ class Settler:
     def start(self) -> None:
         """Begin to write."""
         self._writers = [asyncio.get_running_loop().create_task(self._write()) for _ in range(WRITERS)]
+        for writer in self._writers:
+            writer.add_done_callback(self._ended)
+
+    def broken(self) -> bool:
+        """Whether a writer has ended by a mistake of ours, so that verdicts are no longer written."""
+        return any(writer.done() for writer in self._writers)
 
     async def stop(self) -> None:
         """End the writers. Whoever waits for a verdict is in flight, so the caller drains those first."""
@@ -125,6 +131,11 @@ class Settler:
             standing = await attempts.attempt_statuses(self._pool, [s.attempt for s in missing])
             settled |= {s.attempt.attempt_id for s in missing if standing.get(s.attempt.attempt_id) is s.attempt_status}
         return settled
+
+    def _ended(self, writer: "asyncio.Task[None]") -> None:
+        if not writer.cancelled() and (error := writer.exception()):
+            self._database_gone(gone=True)
+            log.critical("settler.broken", exc_info=error)
 
     def _gone(self, verdicts: int) -> None:
         self._database_gone(gone=True)
