@@ -7,6 +7,8 @@
 DO $roles$
 DECLARE
     wanted text;
+    -- From PostgreSQL 16 on, whoever makes a role is a member of it and may still not act as it.
+    acting text := CASE WHEN current_setting('server_version_num')::integer >= 160000 THEN 'SET' ELSE 'MEMBER' END;
 BEGIN
     FOREACH wanted IN ARRAY ARRAY['billing_owner', 'billing_migrator', 'billing_worker', 'billing_auditor'] LOOP
         BEGIN
@@ -17,10 +19,10 @@ BEGIN
             RAISE NOTICE 'role % was made by somebody else at the same time', wanted;
         END;
     END LOOP;
-    IF NOT pg_has_role('billing_migrator', 'billing_owner', 'MEMBER') THEN
+    IF NOT pg_has_role('billing_migrator', 'billing_owner', acting) THEN
         GRANT billing_owner TO billing_migrator;
     END IF;
-    IF NOT pg_has_role(current_user, 'billing_owner', 'MEMBER') THEN
+    IF NOT pg_has_role(current_user, 'billing_owner', acting) THEN
         EXECUTE format('GRANT billing_owner TO %I', current_user);
     END IF;
     EXECUTE format('GRANT CREATE ON DATABASE %I TO billing_owner', current_database());

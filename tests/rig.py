@@ -16,7 +16,7 @@ from pydantic import SecretStr
 from billing_worker import daemon
 from billing_worker.billing.charging import ChargingRules
 from billing_worker.billing.dunning import DunningPolicy
-from billing_worker.billing.model import ClaimedCycle, payment_id, shard_of
+from billing_worker.billing.model import ClaimedCycle, payment_id
 from billing_worker.billing.periods import due_at, nth_period
 from billing_worker.billing.plans import PlannedSubscription
 from billing_worker.portone.client import ClientOptions, PortOneClient
@@ -37,7 +37,6 @@ from tests.conftest import DatabaseUrls
 API_SECRET = "rig-secret-0123456789"
 CLAIM_LEASE = timedelta(seconds=60)
 ATTEMPT_LEASE = timedelta(seconds=120)
-SENDING_SECONDS = 1.0  # by the real clock: how long a send may start after its intent, and how long an answer may take
 
 
 @dataclass(slots=True)
@@ -67,6 +66,7 @@ class Rig:
     clock: FakeClock
     rules: ChargingRules
     policy: DunningPolicy
+    sending_seconds: float  # by the real clock: how long a send may start after its intent, how long an answer may take
     crews: list[Crew] = field(default_factory=list)
 
     @property
@@ -78,6 +78,7 @@ class Rig:
         """One more crew on the same database and PortOne, or on pools of its own."""
         crew = make_crew(self, database or self.database, name)
         crew.settler.start()
+        crew.gate.operator_order("")  # the watcher has looked, and nobody has halted anything
         self.crews.append(crew)
         return crew
 
@@ -174,10 +175,6 @@ class Rig:
         """The kinds of the subscription's ledger entries."""
         return [entry["kind"] for entry in await self.entries(business_key)]
 
-    async def shard(self, business_key: str = "sub-1") -> int:
-        """Where the subscription is."""
-        return shard_of(business_key)
-
 
 def make_crew(rig: Rig, database: db.Database, name: str) -> Crew:
     """One worker's parts, connected as the daemon connects them."""
@@ -193,7 +190,7 @@ def make_crew(rig: Rig, database: db.Database, name: str) -> Crew:
         metrics=metrics,
         rules=rig.rules,
         policy=rig.policy,
-        limits=CollectorLimits(send_window=timedelta(seconds=SENDING_SECONDS), attempt_lease=ATTEMPT_LEASE),
+        limits=CollectorLimits(send_window=timedelta(seconds=rig.sending_seconds), attempt_lease=ATTEMPT_LEASE),
         actor=name,
     )
     charges, looks = Slots(50), Slots(20)
@@ -231,17 +228,24 @@ def request_body(cycle: ClaimedCycle) -> bytes:
 
 @asynccontextmanager
 async def a_rig(
-    urls: DatabaseUrls, *, rules: ChargingRules | None = None, policy: DunningPolicy | None = None, **simulator: Any
+    urls: DatabaseUrls,
+    *,
+    rules: ChargingRules | None = None,
+    policy: DunningPolicy | None = None,
+    sending_seconds: float = 5.0,
+    **simulator: Any,
 ) -> AsyncIterator[Rig]:
     """A rig on a migrated database. Keywords are the simulator's options."""
     told = {"slow_seconds": 0.2, "hang_seconds": 0.2, "late_success_seconds": 7200.0} | simulator
     options = SimulatorOptions(api_secret=API_SECRET, store_id=STORE_ID, **told)
     clock = FakeClock(datetime.now(UTC))
     with server.in_background(options) as base_url:
-        client = PortOneClient(client_options(base_url), host_time=clock.now)
+        client = PortOneClient(client_options(base_url, sending_seconds), host_time=clock.now)
         async with client, httpx.AsyncClient(base_url=base_url, timeout=20) as control, a_database(urls) as database:
             admin = await asyncpg.connect(urls.admin_url)
-            rig = Rig(database, admin, client, control, clock, rules or some_rules(), policy or a_policy())
+            rig = Rig(
+                database, admin, client, control, clock, rules or some_rules(), policy or a_policy(), sending_seconds
+            )
             rig.hire()
             try:
                 yield rig
@@ -261,15 +265,15 @@ async def a_database(urls: DatabaseUrls, **limits: Any) -> AsyncIterator[db.Data
         await database.close()
 
 
-def client_options(base_url: str) -> ClientOptions:
+def client_options(base_url: str, sending_seconds: float) -> ClientOptions:
     """PortOne on loopback, with short waits."""
     return ClientOptions(
         base_url=base_url,
         api_secret=SecretStr(API_SECRET),
         store_id=STORE_ID,
-        read_seconds=SENDING_SECONDS,
-        look_read_seconds=SENDING_SECONDS,
-        resend_window_seconds=SENDING_SECONDS,
+        read_seconds=sending_seconds,
+        look_read_seconds=sending_seconds,
+        resend_window_seconds=sending_seconds,
         resends_max=1,
         resend_pause_seconds=0.01,
         requests_per_second=5000,

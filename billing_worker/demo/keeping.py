@@ -45,25 +45,25 @@ def stay(stage: Stage, crew: Sequence[Program], show: Show) -> None:
 
 
 def _say_how(where: Mapping[str, object], crew: Sequence[Program], show: Show) -> None:
-    show.say("\nEverything keeps running until Ctrl-C.\n")
-    show.say(f"  the ledger, as the auditor   {where['psql_auditor']}")
-    show.say(f"  the same, as the worker      {where['psql_worker']}")
-    show.say(f"  PortOne's truth              {where['simulator_control']}/truth?summary=1")
+    show.line("\nEverything keeps running until Ctrl-C.\n")
+    show.line(f"  the ledger, as the auditor   {where['psql_auditor']}")
+    show.line(f"  the same, as the worker      {where['psql_worker']}")
+    show.line(f"  PortOne's truth              {where['simulator_control']}/truth?summary=1")
     workers = where["workers"]
     assert isinstance(workers, dict)
     for name, url in workers.items():
-        show.say(f"  {name}                     {url}/metrics  {url}/readyz")
-    show.say("\nThree things to try, in another terminal:\n")
+        show.line(f"  {name}                     {url}/metrics  {url}/readyz")
+    show.line("\nThree things to try, in another terminal:\n")
     program = shlex.quote(str(Path(sys.executable).with_name("billing-worker")))
     today = (SystemClock().now().astimezone(ZoneInfo("Asia/Seoul")) - timedelta(days=1)).date()
-    show.say(f"  set -a; . {where['settings_file']}; set +a   # once: the settings of the demo's workers")
-    show.say(f"  1  {program} ledger tail --limit 5")
-    show.say(
+    show.line(f"  set -a; . {where['settings_file']}; set +a   # once: the settings of the demo's workers")
+    show.line(f"  1  {program} ledger tail --limit 5")
+    show.line(
         f"  2  printf bk-drop-charged-mine | {program} subscriptions add --business-key mine --customer-id me "
         f"--customer-name 나 --order-name 체험 --amount 9900 --anchor-on {today} --billing-key-file -; "
         f"sleep 3; {program} subscriptions show mine"
     )
-    show.say(f"  3  kill -9 {crew[0].pid}; {program} status   # one worker less, and nothing is lost")
+    show.line(f"  3  kill -9 {crew[0].pid}; {program} status   # one worker less, and nothing is lost")
 
 
 def _settings_file(stage: Stage) -> Path:

@@ -23,6 +23,7 @@ from billing_worker.demo.children import DemoFailedError
 from billing_worker.demo.pace import Pace
 from billing_worker.demo.pg_binaries import PostgresNotFoundError
 from billing_worker.demo.pg_cluster import EmbeddedPostgresError
+from billing_worker.demo.pg_directory import DirectoryInUseError
 from billing_worker.demo.sample import Sample, make_sample
 from billing_worker.demo.show import Show
 from billing_worker.demo.stage import AUDITOR, Stage
@@ -39,6 +40,7 @@ EXIT_INTERRUPTED = 130
 
 _STEP_FAILURES = (
     DemoFailedError,
+    DirectoryInUseError,
     EmbeddedPostgresError,
     PostgresNotFoundError,
     MigrationError,
@@ -159,17 +161,19 @@ def _tell(ending: Ending, sample: Sample, show: Show) -> None:
     show.happened(sample, verdict)
     show.figures(
         {
-            "attempts, of which": f"{verdict.attempts['attempts']:,}",
-            "declined by the PG": f"{verdict.attempts['declines']:,}",
-            "refused by PortOne": f"{verdict.attempts['refusals']:,}",
-            "resolved by asking PortOne": f"{verdict.attempts['resolved_by_asking']:,}",
-            "paid after a reported failure": f"{verdict.attempts['paid_after_all']:,}",
-            "workers killed, with charges open": f"{run.kills} ({run.in_flight_at_kill})",
-            "seconds, after a set-up of": f"{run.elapsed_seconds:.1f} ({ending.setup_seconds:.1f})",
+            "attempts": f"{verdict.attempts['attempts']:,}",
+            "  declined by the PG": f"{verdict.attempts['declines']:,}",
+            "  refused by PortOne": f"{verdict.attempts['refusals']:,}",
+            "  resolved by asking PortOne": f"{verdict.attempts['resolved_by_asking']:,}",
+            "  reported as failed, found paid later": f"{verdict.attempts['paid_after_all']:,}",
+            "workers killed": f"{run.kills}",
+            "  charges open at that moment": f"{run.in_flight_at_kill}",
+            "elapsed": f"{run.elapsed_seconds:.1f} s",
+            "  set-up before it": f"{ending.setup_seconds:.1f} s",
         }
     )
     texts = db.queries()
-    due_by = f"'{run.due_by:%Y-%m-%d %H:%M:%S.%f+00}'"
+    due_by = f"'{run.due_by:%Y-%m-%d %H:%M:%S+00}'"
     show.sql({why: f"{texts[name].replace('$1', due_by)}" for why, name in _SHOWN_SQL.items()}, AUDITOR)
     show.beside(verdict)
     show.conclusion(_complaints(ending), verdict)

@@ -29,8 +29,8 @@ _RETRY_SECONDS = (2.5, 3.5, 4.5)
 _LATENCY_MS = 300.0
 _JITTER_MS = 200.0
 
-# In how many seconds the first request of every period would leave, if nothing else did. Looks, retries and rechecks are
-# twice as many again, so the charging takes some ten seconds and can be watched.
+# In how many seconds the first request of every period would leave, if nothing else did. Looks, retries and rechecks
+# are twice as many again, so the charging takes some ten seconds and can be watched.
 _FIRST_REQUESTS_SECONDS = 3.0
 _REQUESTS_PER_SECOND = (8.0, 400.0)  # of one worker; more than the upper one is a benchmark and no demonstration
 

@@ -50,6 +50,10 @@ class Show:
         """A sentence."""
         self._console.print(text, markup=False)
 
+    def line(self, text: str) -> None:
+        """A line that is there to be copied, and so never folded."""
+        self._console.print(text, markup=False, soft_wrap=True)
+
     def failure(self, text: str) -> None:
         """Why the demo could not be played."""
         self._console.print("[bold red]The demo failed[/bold red]")
@@ -58,9 +62,8 @@ class Show:
     def opening(self, sample: Sample, workers: int) -> None:
         """What is about to be played."""
         count = len(sample.subscribers)
-        self.say(
-            f"A night of billing: {count:,} monthly subscriptions, {workers} workers, one of them killed half-way."
-        )
+        crew = f"{workers} workers, one of them" if workers > 1 else "one worker,"
+        self.say(f"A night of billing: {count:,} monthly subscriptions, {crew} killed half-way.")
         if not self.is_for_programs:
             self._will_happen(sample)
             self.say("")
@@ -139,7 +142,7 @@ class Show:
         )
         table.add_row("collected", won(portone.won), won(ledger.won), _same(portone.won, ledger.won))
         table.add_row(
-            "fingerprint of every payment_id, amount and PG transaction",
+            "hash over every payment_id, amount and PG transaction",
             portone.fingerprint,
             ledger.fingerprint,
             _same(portone.fingerprint, ledger.fingerprint),
@@ -164,7 +167,7 @@ class Show:
         )
         for why, statement in statements.items():
             self._console.print(f"-- {why}", style="dim")
-            self._console.print(f"{statement}\n", markup=False)
+            self.line(f"{statement}\n")
 
     def _row_by_row(self, findings: Mapping[str, Sequence[str]]) -> None:
         table = _table("Row by row", ("rows", "right"), ("", "left"))

@@ -30,6 +30,14 @@ class NewCycle:
 
 
 @dataclass(frozen=True, slots=True)
+class DueShard:
+    """A shard with a cycle to collect; suspect where the oldest was claimed before and nothing came of it."""
+
+    shard: int
+    suspect: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Backlog:
     """What stands in the queue, for the gauges. due is counted up to 100,000."""
 
@@ -40,9 +48,9 @@ class Backlog:
     oldest_open_at: datetime | None
 
 
-async def shards_due(db: Executor, now: datetime) -> list[int]:
+async def shards_due(db: Executor, now: datetime) -> list[DueShard]:
     """The shards that have a cycle to collect."""
-    return [row["shard"] for row in await db.fetch("shards_due", now)]
+    return [DueShard(row["shard"], row["suspect"]) for row in await db.fetch("shards_due", now)]
 
 
 async def open_cycles(db: Executor, cycles: Sequence[NewCycle]) -> int:
@@ -67,10 +75,10 @@ async def open_cycles(db: Executor, cycles: Sequence[NewCycle]) -> int:
 
 
 async def claim_due_cycles(
-    db: Executor, shard: int, *, now: datetime, lease_until: datetime, limit: int
+    db: Executor, shard: int, *, now: datetime, lease_until: datetime, limit: int, suspects: bool = False
 ) -> list[ClaimedCycle]:
-    """Take up to limit of the shard's oldest due cycles until lease_until."""
-    return [_claimed(row) for row in await db.fetch("claim_due_cycles", shard, now, lease_until, limit)]
+    """Take up to limit of the shard's oldest due cycles until lease_until: suspects only, or none of them."""
+    return [_claimed(row) for row in await db.fetch("claim_due_cycles", shard, now, lease_until, limit, suspects)]
 
 
 async def release_cycles(db: Executor, cycles: Sequence[ClaimedCycle], *, claimable_at: datetime) -> None:

@@ -68,7 +68,9 @@ def read_migrations(paths: list[Path] | None = None) -> list[Migration]:
     return found
 
 
-async def apply_migrations(dsn: str, *, migrations: list[Migration] | None = None) -> list[str]:
+async def apply_migrations(
+    dsn: str, *, migrations: list[Migration] | None = None, lock_wait_seconds: float = LOCK_WAIT_SECONDS
+) -> list[str]:
     """Bring the database up to date and return the names of what was applied.
 
     Raises MigrationError or asyncpg's errors.
@@ -76,7 +78,7 @@ async def apply_migrations(dsn: str, *, migrations: list[Migration] | None = Non
     wanted = read_migrations() if migrations is None else migrations
     connection = await _connect(dsn)
     try:
-        await _lock(connection)
+        await _lock(connection, lock_wait_seconds)
         await _ensure_roles(connection)
         await connection.execute("SET ROLE billing_owner")
         # A copy of a database keeps the schema and loses the right to create one.
@@ -126,8 +128,8 @@ async def _connect(dsn: str) -> Any:
     )
 
 
-async def _lock(connection: Any) -> None:
-    deadline = time.monotonic() + LOCK_WAIT_SECONDS
+async def _lock(connection: Any, wait_seconds: float) -> None:
+    deadline = time.monotonic() + wait_seconds
     while not await connection.fetchval("SELECT pg_try_advisory_lock($1)", LOCK_KEY):
         if time.monotonic() > deadline:
             raise MigrationError(
@@ -152,10 +154,13 @@ async def _roles_suffice(connection: Any) -> bool:
     there = await connection.fetchval("SELECT count(*) FROM pg_roles WHERE rolname = ANY ($1::text[])", list(ROLES))
     if there < len(ROLES):
         return False
+    # From PostgreSQL 16 on, a member of a role need not be one that may act as it.
+    acting = "SET" if connection.get_server_version() >= (16,) else "MEMBER"
     return bool(
         await connection.fetchval(
-            "SELECT pg_has_role(current_user, 'billing_owner', 'MEMBER') AND (to_regnamespace('billing') IS NOT NULL "
-            "OR has_database_privilege('billing_owner', current_database(), 'CREATE'))"
+            "SELECT pg_has_role(current_user, 'billing_owner', $1) AND (to_regnamespace('billing') IS NOT NULL "
+            "OR has_database_privilege('billing_owner', current_database(), 'CREATE'))",
+            acting,
         )
     )
 

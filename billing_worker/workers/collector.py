@@ -114,8 +114,6 @@ class Collector:
         )
         if new:
             log.error("attempt.contradicted", payment_id=attempt.payment_id, what=contradiction.what)
-        else:
-            await attempts.ask_again(self._outcomes, [(attempt, later)])
 
     async def _send(self, attempt: Attempt, *, start: float, first: bool) -> None:
         assert attempt.request_body is not None, "an open attempt has its request"

@@ -154,7 +154,8 @@ RETURNING attempt_id;
 
 -- name: contradict_attempt
 -- PortOne's record differs from what we asked for. A paid cycle stays paid, since nothing turns it back; any other is held for
--- a person, with its attempt left open so that nobody can send another. What was said before is not said again.
+-- a person, with its attempt left open so that nobody can send another. What was said before is not said again, and a closed
+-- attempt is not asked about again.
 WITH attempt AS (
     SELECT a.shard, a.attempt_id, a.cycle_id, a.subscription_id, a.payment_id, a.currency, c.status AS cycle_status
     FROM billing.attempts a
@@ -162,7 +163,7 @@ WITH attempt AS (
     WHERE a.shard = $1 AND a.attempt_id = $2
     FOR NO KEY UPDATE OF c, a
 ), asked AS (
-    UPDATE billing.attempts a SET look_at = $3
+    UPDATE billing.attempts a SET look_at = CASE a.status WHEN 'open' THEN $3::timestamptz END
     FROM attempt WHERE a.shard = attempt.shard AND a.attempt_id = attempt.attempt_id
 ), held AS (
     UPDATE billing.cycles c SET status = 'held', held_reason = $4

@@ -1,19 +1,23 @@
 -- name: shards_due
--- Which shards have a cycle to collect: one index probe a shard.
-SELECT s.shard::smallint AS shard
+-- Which shards have a cycle to collect, and whether the oldest is a suspect: claimed before, and nothing came of it, so that
+-- whoever had it may have died of it. One index probe a shard.
+SELECT s.shard::smallint AS shard, oldest.suspect
 FROM generate_series(0, 63) AS s (shard)
-WHERE EXISTS (
-    SELECT 1 FROM billing.cycles
+CROSS JOIN LATERAL (
+    SELECT fruitless_claims > 0 AS suspect FROM billing.cycles
     WHERE shard = s.shard::smallint AND status = 'due' AND claimable_at <= $1
-);
+    ORDER BY claimable_at
+    LIMIT 1
+) AS oldest;
 
 -- name: claim_due_cycles
 -- Takes the oldest due cycles of one shard. claimable_at moves forward to the lease's end, so a claimed row leaves the front
 -- of the index; the epoch fences off whoever held the row before. The CTE is materialised so that the limit is taken once.
+-- Either suspects or others: a row that kills whoever claims it must have no batch to take with it.
 WITH picked AS MATERIALIZED (
     SELECT cycle_id
     FROM billing.cycles
-    WHERE shard = $1 AND status = 'due' AND claimable_at <= $2
+    WHERE shard = $1 AND status = 'due' AND claimable_at <= $2 AND (fruitless_claims > 0) = $5
     ORDER BY claimable_at
     LIMIT $4
     FOR NO KEY UPDATE SKIP LOCKED

@@ -73,8 +73,12 @@ class Figures:
 def main() -> None:
     """Print one row a latency."""
     arguments = _arguments()
-    print(f"{arguments.due:,} due, {arguments.future:,} future cycles, {IN_FLIGHT} in flight, {arguments.runs} runs, fsync on")
-    print("latency | charges/s median [min–max] | worker µs/charge | client alone: POST/s | µs/POST | ratio of CPU | Postgres µs")
+    print(
+        f"{arguments.due:,} due, {arguments.future:,} future cycles, {IN_FLIGHT} in flight, {arguments.runs} runs, fsync on"
+    )
+    print(
+        "latency | charges/s median [min–max] | worker µs/charge | client alone: POST/s | µs/POST | ratio of CPU | Postgres µs"
+    )
     for latency_ms in arguments.latency_ms:
         runs = [run_once(arguments, latency_ms) for _ in range(arguments.runs)]
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

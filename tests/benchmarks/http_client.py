@@ -8,11 +8,12 @@ round, because a shared machine's speed drifts.
 
 import argparse
 import asyncio
+import gc
 import statistics
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -178,7 +179,7 @@ async def _httpx_pool_per_slot(base_url: str, in_flight: int) -> AsyncIterator[P
         await pool.aclose()
 
 
-CLIENTS = {
+CLIENTS: dict[str, Callable[[str, int], AbstractAsyncContextManager[PostOne]]] = {
     "charge": _charge,
     "transport": _transport,
     "transport in httpx.AsyncClient": _transport_in_async_client,
@@ -260,11 +261,15 @@ def main() -> None:
     parser.add_argument("--posts", type=int, default=5000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--clients", nargs="+", choices=CLIENTS, default=["charge", "transport"])
+    parser.add_argument("--gc-threshold", type=int, help="objects made before the collector looks (Python's own: 700)")
     parser.add_argument("--serve-stub", type=float, help=argparse.SUPPRESS)
     wanted = parser.parse_args()
     if wanted.serve_stub is not None:
         uvloop.run(_serve_stub(wanted.serve_stub))
         return
+    if wanted.gc_threshold:
+        gc.freeze()
+        gc.set_threshold(wanted.gc_threshold, 20, 100)
     sys.stdout.write(
         f"{wanted.in_flight} in flight, {wanted.posts} POSTs of {len(BODY)} bytes, {wanted.rounds} rounds\n\n"
     )

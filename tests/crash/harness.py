@@ -1,10 +1,11 @@
 """A stage: a migrated database, a simulated PortOne, subscriptions that are due, and workers that come and go."""
 
+import contextlib
 import itertools
 import os
 import random
-from collections.abc import Iterable, Sequence
-from datetime import UTC, date, datetime, timedelta
+from collections.abc import AsyncIterator, Iterable, Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ HURRIED = {
     "SWEEP_SECONDS": "0.1",
     "ASK_FIRST_SECONDS": "0.2",
     "ASK_WIDEST_SECONDS": "1",
-    "VERIFY_AFTER_SECONDS": "0.5",
+    "VERIFY_AFTER_SECONDS": "0.2",
     "RECHECK_AFTER_SECONDS": "1,2",
     "DUNNING_RETRY_DAYS": "0.00001,0.00002,0.00003",
     "CHANNEL_PAUSE_SECONDS": "0.5",
@@ -46,8 +47,15 @@ HURRIED = {
 
 _AT_WORK = """
 SELECT (SELECT count(*) FROM billing.subscriptions WHERE status = 'active' AND next_due_at <= clock_timestamp()) AS to_renew,
-       (SELECT count(*) FROM billing.cycles WHERE status IN ('due', 'collecting')) AS to_collect,
+       (SELECT count(*) FROM billing.cycles WHERE status = 'due') AS due,
+       (SELECT count(*) FROM billing.cycles WHERE status = 'collecting') AS collecting,
        (SELECT count(*) FROM billing.attempts WHERE look_at IS NOT NULL) AS to_ask
+"""
+
+_LOCK_HEADS = """
+INSERT INTO billing.ledger_heads (shard, subscription_id, sequence, entry_hash)
+SELECT shard, subscription_id, 0, ''::bytea FROM billing.subscriptions
+ON CONFLICT (shard, subscription_id) DO UPDATE SET sequence = ledger_heads.sequence
 """
 
 
@@ -124,16 +132,61 @@ class Stage:
         return [dict(row) for row in rows]
 
     async def ask_now(self) -> None:
-        """Have every open attempt looked at next, as an operator can, instead of waiting for its lease to end.
+        """Have every attempt that waits for a look be looked at next, as an operator can, instead of at its lease's end.
 
         Only where its worker is dead.
         """
         store = await self._store()
         try:
-            for row in await self.fetch("SELECT payment_id FROM billing.attempts WHERE status = 'open'"):
+            for row in await self.fetch("SELECT payment_id FROM billing.attempts WHERE look_at IS NOT NULL"):
                 await attempts.look_soon(store.claims, row["payment_id"], now=datetime.now(UTC))
         finally:
             await store.close()
+
+    @contextlib.asynccontextmanager
+    async def ledger_locked(self) -> AsyncIterator[None]:
+        """Keep everybody from writing an entry, and so from ending the statement that an intent or a verdict is."""
+        connection = await asyncpg.connect(self.database.admin_url, timeout=10)
+        try:
+            # The head of each chain, there already or not; a lock on the table would stop the statement's parsing.
+            await connection.execute("BEGIN; " + _LOCK_HEADS)
+            yield
+            await connection.execute("ROLLBACK")
+        finally:
+            await connection.close()
+
+    async def waiting_writer(self) -> int:
+        """The backend that waits for the lock on the ledger, once one does."""
+
+        async def waiting() -> int | None:
+            rows = await self.fetch(
+                "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+            )
+            return rows[0]["pid"] if rows else None
+
+        return await eventually(waiting, seconds_max=20)
+
+    async def writer_gone(self, pid: int) -> None:
+        """Wait until that backend has ended its statement, or itself."""
+
+        async def gone() -> bool:
+            rows = await self.fetch("SELECT state FROM pg_stat_activity WHERE pid = $1", pid)
+            return not rows or rows[0]["state"] != "active"
+
+        await eventually(gone)
+
+    async def end_backend(self, pid: int) -> None:
+        """End a backend, and with it what it was writing."""
+        await self.fetch("SELECT pg_terminate_backend($1, 5000)", pid)
+
+    async def all_claimed(self, *, seconds_max: float = 30.0) -> None:
+        """Wait until nothing is due and nothing is on its way to PortOne."""
+
+        async def quiet() -> bool:
+            rows = await self.fetch(_AT_WORK)
+            return not (rows[0]["to_renew"] or rows[0]["due"]) and not await self.portone.in_flight(0, 0)
+
+        await eventually(quiet, seconds_max=seconds_max)
 
     async def rests(self, *, seconds_max: float = 30.0) -> None:
         """Wait until nothing is due, nothing is open and nobody is to be asked about."""
@@ -142,6 +195,18 @@ class Stage:
             return not any((await self.fetch(_AT_WORK))[0].values())
 
         await eventually(at_rest, seconds_max=seconds_max)
+
+    async def died_before_rest(self, worker: Worker) -> bool:
+        """Whether a worker died with work left. False once nothing is left to collect."""
+
+        async def decided() -> tuple[bool] | None:
+            if worker.exit_code is not None:
+                return (True,)
+            rows = await self.fetch(_AT_WORK)
+            at_rest = not (rows[0]["to_renew"] or rows[0]["due"] or rows[0]["collecting"])
+            return (False,) if at_rest else None
+
+        return (await eventually(decided, seconds_max=20))[0]
 
     async def ends_true(self, *, seconds_max: float = 30.0) -> None:
         """Wait until all is at rest; then PortOne's truth is the ledger's, row by row."""
@@ -169,7 +234,3 @@ def mixed_keys(count: int, kinds: Sequence[tuple[str, int]], chance: random.Rand
     names = chance.choices([kind for kind, _ in kinds], [weight for _, weight in kinds], k=count)
     return [f"bk-{name}-{number}" for number, name in enumerate(names)]
 
-
-def days_between(first: date, last: date) -> int:
-    """How many days lie between two dates."""
-    return (last - first).days

@@ -155,18 +155,6 @@ async def test_a_noted_resend_says_when_the_bytes_may_have_left(stage: Stage) ->
     assert attempt["look_at"] > attempt["last_sent_at"]
 
 
-async def test_an_unfinished_attempt_is_followed_when_its_lease_ends_without_anybody_asking(stage: Stage) -> None:
-    (key,) = await stage.add(["bk-ok-1"])
-    await dies(stage, Doom("before", "charge"))
-    attempt = (await stage.attempts(key))[0]
-
-    stage.start()
-    await stage.ends_true(seconds_max=40)
-
-    (post,) = await stage.portone.posts()
-    assert post["arrived_at"] >= attempt["look_at"].isoformat()[:19]
-
-
 async def dies(stage: Stage, doom: Doom) -> None:
     """Run a worker to the end that it is doomed to."""
     assert await stage.start(doom).ended() == KILLED

@@ -32,7 +32,12 @@ BEHAVIOURS = (
 )
 
 # Slow enough that the work lasts as long as the kills, quick enough that charges are always in flight.
-PACE = {"PORTONE_REQUESTS_PER_SECOND": "60", "PORTONE_BURST": "15", "PORTONE_IN_FLIGHT_MAX": "12", "CLAIM_BATCH_MAX": "12"}
+PACE = {
+    "PORTONE_REQUESTS_PER_SECOND": "60",
+    "PORTONE_BURST": "15",
+    "PORTONE_IN_FLIGHT_MAX": "12",
+    "CLAIM_BATCH_MAX": "12",
+}
 
 
 class Fleet:

@@ -47,6 +47,15 @@ class _Worker:
         if self.exit_code is None:
             self.send(signal.SIGKILL)
 
+    async def stopped(self) -> None:
+        """Wait until SIGSTOP has stopped it, be it by its own hand."""
+
+        async def stands_still() -> bool:
+            stat = Path(f"/proc/{self.pid}/stat").read_text(encoding="utf-8", errors="replace")
+            return stat.rpartition(")")[2].split()[0] == "T"
+
+        await eventually(stands_still, seconds_max=20)
+
     async def ended(self, seconds_max: float = EXIT_SECONDS_MAX) -> int:
         """Its exit code, once it has one."""
         return (await eventually(self._ended, seconds_max=seconds_max))[0]

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from billing_worker.billing.charging import (
+    ATTEMPTS_MAX,
     Contradiction,
     Hold,
     NothingMore,
@@ -29,7 +30,7 @@ from billing_worker.billing.charging import (
     weigh,
     worth_a_look,
 )
-from billing_worker.billing.model import ATTEMPT_NUMBER_MAX, Attempt, idempotency_key
+from billing_worker.billing.model import Attempt, idempotency_key
 from billing_worker.billing.outcomes import (
     PAYMENT_PENDING,
     Absent,
@@ -113,8 +114,9 @@ def test_a_cycle_that_is_claimed_again_and_again_without_an_attempt_is_put_befor
     assert isinstance(next_step(beyond, RULES), Hold)
 
 
-def test_a_cycle_without_a_number_left_is_put_before_a_person() -> None:
-    assert isinstance(next_step(a_claimed_cycle(attempts_count=ATTEMPT_NUMBER_MAX), RULES), Hold)
+def test_a_cycle_that_was_tried_a_hundred_times_is_put_before_a_person() -> None:
+    assert isinstance(next_step(a_claimed_cycle(attempts_count=ATTEMPTS_MAX - 1), RULES), OpenAttempt)
+    assert isinstance(next_step(a_claimed_cycle(attempts_count=ATTEMPTS_MAX), RULES), Hold)
 
 
 # --- what an answer proves ------------------------------------------------------------------------------------------

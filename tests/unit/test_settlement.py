@@ -126,6 +126,15 @@ def test_a_late_payment_is_a_correction_by_name(status: AttemptStatus) -> None:
     assert CycleStatus.PAID not in done.cycle_from
 
 
+def test_a_payment_by_an_older_try_is_a_correction_by_name() -> None:
+    attempt = an_attempt(attempt_number=2, older_transaction_ids=frozenset({"tx-old"}))
+
+    done = settled(attempt, Paid("pg-1", NOON, transaction_id="tx-old"), Source.LOOK)
+
+    assert kinds(done) == [EntryKind.CORRECTED, EntryKind.PAID]
+    assert done.entries[0].code == "older_try"
+
+
 @pytest.mark.parametrize("verdict", UNPAID, ids=repr)
 def test_a_verdict_does_not_take_a_cycle_from_the_person_who_decides(verdict: Verdict) -> None:
     done = settled(an_attempt(cycle_status=CycleStatus.HELD), verdict)
