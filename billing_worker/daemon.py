@@ -301,6 +301,7 @@ def client_options(settings: Settings) -> ClientOptions:
         api_secret=settings.portone_api_secret,
         store_id=settings.portone_store_id,
         connect_seconds=settings.portone_connect_seconds,
+        write_seconds=settings.portone_write_seconds,
         read_seconds=settings.portone_read_seconds,
         look_read_seconds=settings.portone_look_read_seconds,
         connections_max=settings.portone_in_flight_max + settings.reconcile_batch_max,

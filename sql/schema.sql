@@ -174,7 +174,8 @@ CREATE TABLE billing.ledger (
     previous_hash bytea NOT NULL,
     entry_hash bytea NOT NULL,
     CONSTRAINT ledger_kind CHECK ((kind = ANY (ARRAY['intent'::text, 'paid'::text, 'declined'::text, 'refused'::text, 'voided'::text, 'given_up'::text, 'corrected'::text, 'mismatch'::text, 'refunded'::text, 'held'::text, 'skipped'::text, 'operator'::text]))),
-    CONSTRAINT ledger_paid CHECK (((kind <> 'paid'::text) OR ((amount_minor > 0) AND (cycle_id IS NOT NULL) AND (currency IS NOT NULL)))),
+    CONSTRAINT ledger_paid CHECK (((kind <> 'paid'::text) OR ((amount_minor IS NOT NULL) AND (amount_minor > 0) AND (currency IS NOT NULL) AND (cycle_id IS NOT NULL) AND (pg_tx_id IS NOT NULL)))),
+    CONSTRAINT ledger_refunded CHECK (((kind <> 'refunded'::text) OR ((amount_minor IS NOT NULL) AND (amount_minor > 0) AND (currency IS NOT NULL)))),
     CONSTRAINT ledger_source CHECK ((source = ANY (ARRAY['rule'::text, 'answer'::text, 'look'::text, 'operator'::text])))
 )
 WITH (autovacuum_vacuum_insert_scale_factor='0.05');

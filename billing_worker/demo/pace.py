@@ -16,9 +16,9 @@ API_SECRET = "demo-secret"  # noqa: S105
 
 _DAY_SECONDS = 86_400.0
 
-# A worker that is killed is followed up after its lease, and the lease must outlast the window, the longest call (10 of
-# its seconds are for writing the request), a look and the writes: 19 seconds and a little with what stands below.
-_ATTEMPT_LEASE_SECONDS = 19.5
+# A worker that is killed is followed up after its lease, and the lease must outlast the window, the longest call, a look
+# and the writes: 11 seconds and a little with what stands below.
+_ATTEMPT_LEASE_SECONDS = 11.5
 
 # PortOne turns a reported failure into a payment before the first recheck, and the first retry comes after that.
 LATE_SUCCESS_SECONDS = 0.5

@@ -84,6 +84,8 @@ def start_logging(*, level: str, log_format: LogFormat, stream: TextIO | None = 
     logging.basicConfig(level=threshold, handlers=[bridge], force=True)
     for name in QUIET_LOGGERS:
         logging.getLogger(name).setLevel(max(threshold, logging.WARNING))
+    # It warns of every ring that comes while a pass is under way, which is what a long pass looks like.
+    logging.getLogger("apscheduler.scheduler").setLevel(logging.ERROR)
 
 
 def _chain() -> list[Processor]:

@@ -156,7 +156,11 @@ CREATE TABLE billing.ledger (
     CONSTRAINT ledger_kind CHECK (kind IN ('intent', 'paid', 'declined', 'refused', 'voided', 'given_up', 'corrected',
                                            'mismatch', 'refunded', 'held', 'skipped', 'operator')),
     CONSTRAINT ledger_source CHECK (source IN ('rule', 'answer', 'look', 'operator')),
-    CONSTRAINT ledger_paid CHECK (kind <> 'paid' OR (amount_minor > 0 AND cycle_id IS NOT NULL AND currency IS NOT NULL))
+    -- A CHECK lets through what is NULL, so each column says that it must not be.
+    CONSTRAINT ledger_paid CHECK (kind <> 'paid' OR (amount_minor IS NOT NULL AND amount_minor > 0 AND currency IS NOT NULL
+                                                     AND cycle_id IS NOT NULL AND pg_tx_id IS NOT NULL)),
+    CONSTRAINT ledger_refunded CHECK (kind <> 'refunded' OR (amount_minor IS NOT NULL AND amount_minor > 0
+                                                             AND currency IS NOT NULL))
 ) WITH (autovacuum_vacuum_insert_scale_factor = 0.05);
 
 -- The last line of defence: one paid entry a cycle, and one entry for one of the PG's transactions.

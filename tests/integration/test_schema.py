@@ -140,9 +140,18 @@ async def test_an_attempt_s_source_is_one_that_a_verdict_can_have(admin: Any) ->
     assert set(re.findall(r"'(\w+)'", definition)) == {str(source) for source in Source} - {Source.RULE}
 
 
+@pytest.mark.parametrize("changes", [{"amount_minor": None}, {"amount_minor": -1}, {"currency": None}], ids=str)
+async def test_a_refund_says_how_much_of_what(admin: Any, changes: dict[str, object]) -> None:
+    await a_subscription(admin)
+
+    with pytest.raises(asyncpg.CheckViolationError, match="ledger_refunded"):
+        await an_entry(admin, "refunded", **changes)
+
+
 async def test_the_database_has_the_same_largest_amount_as_the_rules(admin: Any) -> None:
     definitions = await admin.fetch(
-        "SELECT pg_get_constraintdef(oid) AS text FROM pg_constraint WHERE conname IN ('subscriptions_amount', 'cycles_amount')"
+        "SELECT pg_get_constraintdef(oid) AS text FROM pg_constraint "
+        "WHERE conname IN ('subscriptions_amount', 'cycles_amount')"
     )
 
     assert [re.findall(r"<= (\d+)", row["text"]) for row in definitions] == [[str(AMOUNT_MINOR_MAX)]] * 2
@@ -306,14 +315,15 @@ async def test_a_zone_that_the_server_does_not_know_does_not_get_in(admin: Any) 
 
 
 @pytest.mark.parametrize(
-    "changes", [{"amount_minor": 0}, {"amount_minor": None}, {"cycle_id": None}, {"currency": None}], ids=str
+    "changes",
+    [{"amount_minor": 0}, {"amount_minor": None}, {"cycle_id": None}, {"currency": None}, {"pg_tx_id": None}],
+    ids=str,
 )
 async def test_a_paid_entry_says_how_much_of_what_for_which_period(admin: Any, changes: dict[str, object]) -> None:
     await a_subscription(admin)
 
-    # A NULL makes a CHECK unknown and not false, so each is refused by name.
     with pytest.raises(asyncpg.CheckViolationError, match="ledger_paid"):
-        await an_entry(admin, "paid", pg_tx_id="pg-1", **changes)
+        await an_entry(admin, "paid", **({"pg_tx_id": "pg-1"} | changes))
 
 
 def test_the_written_down_schema_is_the_one_that_the_migrations_make(database: DatabaseUrls) -> None:
