@@ -56,7 +56,7 @@ class StoredEntry:
 
 
 def bounded(text: str, chars_max: int) -> str:
-    """The text as the ledger can keep it: within its bound, and without NUL and lone surrogates, unknown to Postgres."""
+    """The text as the ledger can keep it: within its bound, without NUL and lone surrogates, unknown to Postgres."""
     return _UNSTORABLE.sub("", text)[:chars_max]
 
 

@@ -16,8 +16,8 @@ API_SECRET = "demo-secret"  # noqa: S105
 
 _DAY_SECONDS = 86_400.0
 
-# A worker that is killed is followed up after its lease, and the lease must outlast the window, the longest call, a look
-# and the writes: 11 seconds and a little with what stands below.
+# A worker that is killed is followed up after its lease, and the lease must outlast the window, the longest call, a
+# look and the writes: 11 seconds and a little with what stands below.
 _ATTEMPT_LEASE_SECONDS = 11.5
 
 # PortOne turns a reported failure into a payment before the first recheck, and the first retry comes after that.

@@ -52,7 +52,7 @@ def distribution_binaries() -> list[Path]:
 
 def server_version(binaries: Path) -> str:
     """The version that the server binary tells, such as 18.6. Raises PostgresNotFoundError."""
-    command = [binaries / "postgres", "--version"]
+    command = [str(binaries / "postgres"), "--version"]
     try:
         answer = subprocess.run(command, capture_output=True, text=True, check=True, env=server_environment())  # noqa: S603
     except (OSError, subprocess.CalledProcessError) as error:

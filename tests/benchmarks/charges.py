@@ -2,8 +2,8 @@
 
     .venv/bin/python -m tests.benchmarks.charges --latency-ms 0 50 300 --due 20000
 
-Postgres runs with fsync on and the simulator in a process of its own, all on this machine, so that on two cores the three
-share them. Compare the ratios within one run; the absolute figures are this machine's and noisy.
+Postgres runs with fsync on and the simulator in a process of its own, all on this machine: two cores are shared by three.
+Compare the ratios within one run; the absolute figures are this machine's and noisy.
 """
 
 import argparse
@@ -47,16 +47,17 @@ POLL_SECONDS = 0.25
 
 FUTURE_CYCLES = """
 WITH filler AS (
-    INSERT INTO billing.subscriptions (shard, business_key, customer_id, billing_key, order_name, amount_minor, anchor_on,
-                                       next_cycle_number, next_due_at)
+    INSERT INTO billing.subscriptions (shard, business_key, customer_id, billing_key, order_name, amount_minor,
+                                       anchor_on, next_cycle_number, next_due_at)
     SELECT n % 64, 'future-' || n, 'c', 'bk-ok-future', 'later', 9900, current_date, 2, now() + interval '40 days'
     FROM generate_series(1, $1::integer) n
     RETURNING shard, subscription_id, business_key
 )
-INSERT INTO billing.cycles (shard, subscription_id, cycle_number, period_start_on, period_end_on, due_at, amount_minor, currency,
-                            order_name, payment_id, claimable_at)
-SELECT shard, subscription_id, 1, current_date + 20, current_date + 50, now() + interval '20 days', 9900, 'KRW', 'later',
-       'rb1' || substr(encode(sha256(convert_to(business_key, 'UTF8')), 'hex'), 1, 27), now() + interval '20 days'
+INSERT INTO billing.cycles (shard, subscription_id, cycle_number, period_start_on, period_end_on, due_at, amount_minor,
+                            currency, order_name, payment_id, claimable_at)
+SELECT shard, subscription_id, 1, current_date + 20, current_date + 50, now() + interval '20 days', 9900, 'KRW',
+       'later', 'rb1' || substr(encode(sha256(convert_to(business_key, 'UTF8')), 'hex'), 1, 27),
+       now() + interval '20 days'
 FROM filler
 """
 
@@ -73,12 +74,8 @@ class Figures:
 def main() -> None:
     """Print one row a latency."""
     arguments = _arguments()
-    print(
-        f"{arguments.due:,} due, {arguments.future:,} future cycles, {IN_FLIGHT} in flight, {arguments.runs} runs, fsync on"
-    )
-    print(
-        "latency | charges/s median [min–max] | worker µs/charge | client alone: POST/s | µs/POST | ratio of CPU | Postgres µs"
-    )
+    print(f"{arguments.due:,} due, {arguments.future:,} future, {IN_FLIGHT} in flight, {arguments.runs} runs, fsync on")
+    print("latency | charges/s median [min–max] | worker µs | client alone: POST/s | µs | ratio of CPU | Postgres µs")
     for latency_ms in arguments.latency_ms:
         runs = [run_once(arguments, latency_ms) for _ in range(arguments.runs)]
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -86,8 +83,9 @@ def main() -> None:
         rates = [run.charges_per_second for run in runs]
         cpu = statistics.median(run.cpu_us_per_charge for run in runs)
         print(
-            f"{latency_ms:4.0f} ms | {statistics.median(rates):,.0f} [{min(rates):,.0f}–{max(rates):,.0f}] | {cpu:,.0f} "
-            f"| {raw.posts_per_second:,.0f} | {raw.cpu_us_per_post:,.0f} | {cpu / raw.cpu_us_per_post:.2f} "
+            f"{latency_ms:4.0f} ms | {statistics.median(rates):,.0f} [{min(rates):,.0f}–{max(rates):,.0f}] "
+            f"| {cpu:,.0f} | {raw.posts_per_second:,.0f} | {raw.cpu_us_per_post:,.0f} "
+            f"| {cpu / raw.cpu_us_per_post:.2f} "
             f"| {statistics.median(run.postgres_cpu_us_per_charge for run in runs):,.0f}",
             flush=True,
         )
@@ -112,7 +110,8 @@ async def _measured(postgres: EmbeddedPostgres, worker: psutil.Process, due: int
         ended = await _cpu_when(connection, worker, due)
         postgres_ended = _postgres_seconds(postgres)
         seconds = await connection.fetchval(
-            "SELECT extract(epoch FROM max(recorded_at) FILTER (WHERE kind = 'paid') - min(recorded_at))::float FROM billing.ledger"
+            "SELECT extract(epoch FROM max(recorded_at) FILTER (WHERE kind = 'paid') - min(recorded_at))::float "
+            "FROM billing.ledger"
         )
     finally:
         await connection.close()
@@ -120,7 +119,7 @@ async def _measured(postgres: EmbeddedPostgres, worker: psutil.Process, due: int
 
 
 async def _cpu_when(connection: asyncpg.Connection, worker: psutil.Process, paid: int) -> float:
-    """The worker's CPU seconds at the moment that many cycles are paid; the count is read often, and cheaply at first."""
+    """The worker's CPU seconds at the moment that many cycles are paid."""
     async with asyncio.timeout(RUN_SECONDS_MAX):
         while await connection.fetchval("SELECT count(*) FROM billing.attempts WHERE status = 'paid'") < paid:
             if not worker.is_running():

@@ -233,4 +233,3 @@ def mixed_keys(count: int, kinds: Sequence[tuple[str, int]], chance: random.Rand
     """Billing keys of several behaviours, each as often as its weight says, in random order."""
     names = chance.choices([kind for kind, _ in kinds], [weight for _, weight in kinds], k=count)
     return [f"bk-{name}-{number}" for number, name in enumerate(names)]
-

@@ -15,6 +15,7 @@ LEFT_EARLY = 70
 GRACE_SECONDS = float(HURRIED["SHUTDOWN_GRACE_SECONDS"])
 LEAVING_SECONDS = 3.0  # beside the grace: the web server's last answers and the end of the interpreter
 
+
 async def test_charges_in_flight_are_finished_and_settled_and_no_other_is_begun(stage: Stage) -> None:
     keys = await stage.add([f"bk-ok-{number}" for number in range(10)])
     await stage.portone.hold("after_charge")

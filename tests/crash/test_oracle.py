@@ -1,0 +1,92 @@
+"""The oracle itself: each kind of fault, put into sound books by hand, is named, and nothing else is."""
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+
+import pytest
+
+from tests.crash.oracle import Attempt, Books, Charge, Cycle, Post, faults
+
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+SECOND = timedelta(seconds=1)
+
+CHARGE = Charge("p1", 9900, "KRW", "pg1")
+FIRST = Attempt("p1", 1, "p1-g0001", "aa", NOON, NOON + 2 * SECOND)
+SECOND_TRY = Attempt("p1", 2, "p1-g0002", "aa", NOON + 3 * SECOND, NOON + 5 * SECOND)
+POSTS = (Post("p1", "p1-g0001", "aa", NOON + SECOND), Post("p1", "p1-g0002", "aa", NOON + 4 * SECOND))
+CYCLE = Cycle("s1", 1, date(2026, 3, 1), date(2026, 3, 2), "paid")
+
+SOUND = Books(
+    charges=(CHARGE,),
+    posts=POSTS,
+    posts_without_key=0,
+    overlaps=(),
+    violations=(),
+    paid=(CHARGE,),
+    cycles=(CYCLE,),
+    attempts=(FIRST, SECOND_TRY),
+    subscriptions_overdue=(),
+    events=Counter({"p1": 1}),
+    chain_faults=(),
+)
+
+SPOILT: dict[str, tuple[str, Callable[[Books], Books]]] = {
+    "charged twice": (
+        "paid twice",
+        lambda books: replace(books, charges=(CHARGE, CHARGE)),
+    ),
+    "no entry": ("lost", lambda books: replace(books, paid=())),
+    "no charge": ("phantom", lambda books: replace(books, charges=())),
+    "due for ever": ("missed", lambda books: replace(books, cycles=(replace(CYCLE, status="due"),))),
+    "open for ever": ("missed", lambda books: replace(books, cycles=(replace(CYCLE, status="collecting"),))),
+    "a period left out": (
+        "missed",
+        lambda books: replace(books, cycles=(CYCLE, replace(CYCLE, number=2, period_start_on=date(2026, 3, 3)))),
+    ),
+    "the first period left out": ("missed", lambda books: replace(books, cycles=(replace(CYCLE, number=2),))),
+    "never renewed": ("missed", lambda books: replace(books, subscriptions_overdue=("s1",))),
+    "two at once": ("overlaps", lambda books: replace(books, overlaps=({"paymentId": "p1"},))),
+    "a rule broken": ("violations", lambda books: replace(books, violations=({"kind": "key_body_mismatch"},))),
+    "other bytes": (
+        "other bytes under one key",
+        lambda books: replace(books, posts=(POSTS[0], replace(POSTS[1], body_sha256="bb"))),
+    ),
+    "no attempt": (
+        "sent without intent",
+        lambda books: replace(books, posts=(*POSTS, replace(POSTS[1], key="p1-g0003"))),
+    ),
+    "sent before its intent": (
+        "sent without intent",
+        lambda books: replace(books, posts=(replace(POSTS[0], arrived_at=NOON - SECOND), POSTS[1])),
+    ),
+    "no key": ("sent without intent", lambda books: replace(books, posts_without_key=1)),
+    "the next one opened too early": (
+        "next key before proof",
+        lambda books: replace(books, attempts=(replace(FIRST, settled_at=NOON + 4 * SECOND), SECOND_TRY)),
+    ),
+    "the older one sent again": (
+        "next key before proof",
+        lambda books: replace(books, posts=(*POSTS, replace(POSTS[0], arrived_at=NOON + 5 * SECOND))),
+    ),
+    "told twice": ("told otherwise", lambda books: replace(books, events=Counter({"p1": 2}))),
+    "a broken chain": ("chain", lambda books: replace(books, chain_faults=("subscription 1",))),
+}
+
+
+def test_sound_books_have_no_fault() -> None:
+    assert faults(SOUND) == {}
+
+
+@pytest.mark.parametrize("name", SPOILT)
+def test_a_fault_is_named(name: str) -> None:
+    fault, spoil = SPOILT[name]
+
+    assert list(faults(spoil(SOUND))) == [fault]
+
+
+def test_another_amount_is_money_lost_and_money_invented() -> None:
+    books = replace(SOUND, paid=(replace(CHARGE, amount_minor=990_000),))
+
+    assert set(faults(books)) == {"lost", "phantom"}
