@@ -134,7 +134,7 @@ class Charger:
         if aside:
             await cycles.set_aside_cycles(self._claims, aside, actor=self._worker)
         # The window for the send opens before the intent is written: whoever is frozen in between has lost that time.
-        opened = asyncio.get_running_loop().time()
+        opened = self._clock.monotonic()
         for attempt in await self._open(intents):
             self._slots.start(self._collector.send_first(attempt, opened=opened, stopping=lambda: self._stopping))
         return len(claimed)

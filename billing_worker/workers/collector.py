@@ -68,20 +68,19 @@ class Collector:
         self._actor = actor
 
     async def send_first(self, attempt: Attempt, *, opened: float, stopping: Callable[[], bool]) -> None:
-        """Send an attempt that this worker has just opened, at loop time `opened`."""
+        """Send an attempt that this worker began to open at `opened`, by the clock's monotonic seconds."""
         if stopping():
             await attempts.hand_over_attempts(self._outcomes, [attempt], now=self._clock.now())
             return
-        await self._send(attempt, start=opened, first=True)
+        await self._send(attempt, began=opened, first=True)
 
     async def send_again(self, claimed: ClaimedLook) -> None:
         """Send the same bytes again under the same key, once that is written down."""
-        start = asyncio.get_running_loop().time()
-        now = self._clock.now()
+        began, now = self._clock.monotonic(), self._clock.now()
         lease_until = now + self._limits.attempt_lease
         if await attempts.note_resend(self._outcomes, claimed, now=now, look_at=lease_until):
             self._metrics.resends.inc()
-            await self._send(replace(claimed.attempt, last_sent_at=now), start=start, first=False)
+            await self._send(replace(claimed.attempt, last_sent_at=now), began=began, first=False)
 
     async def look(self, attempt: Attempt) -> Look:
         """Ask PortOne about the attempt, and about its single tries where the payment shows an older one."""
@@ -115,17 +114,19 @@ class Collector:
         if new:
             log.error("attempt.contradicted", payment_id=attempt.payment_id, what=contradiction.what)
 
-    async def _send(self, attempt: Attempt, *, start: float, first: bool) -> None:
+    async def _send(self, attempt: Attempt, *, began: float, first: bool) -> None:
         assert attempt.request_body is not None, "an open attempt has its request"
-        began = self._clock.monotonic()
+        started = self._clock.monotonic()
+        # The loop's clock stands still while a machine sleeps; ours does not, so what was slept through is taken off here.
+        window_seconds = self._limits.send_window.total_seconds() - (started - began)
         order = ChargeOrder(
             payment_id=attempt.payment_id,
             idempotency_key=attempt.idempotency_key,
             body=attempt.request_body,
-            send_before=start + self._limits.send_window.total_seconds(),
+            send_before=asyncio.get_running_loop().time() + window_seconds,
         )
         answer = await self._portone.charge(order)
-        self._metrics.charge_seconds.observe(self._clock.monotonic() - began)
+        self._metrics.charge_seconds.observe(self._clock.monotonic() - started)
         self._metrics.charges.labels(outcome=_OUTCOME_LABELS[type(answer.outcome)]).inc()
         self._note_channel(answer.outcome)
         await self._conclude(attempt, answer.outcome, only_send=first and answer.sends == 1)

@@ -16,24 +16,34 @@ SELECT pg_is_in_recovery() AS in_recovery, current_setting('server_version_num')
        (SELECT max(version) FROM billing.schema_migrations) AS schema_version;
 
 -- name: excess_rights
--- What the connected role could do to the ledger and must not: each row is one right too many.
-SELECT r.grant_name, r.remedy
-FROM (VALUES
-    ('superuser', (SELECT rolsuper FROM pg_roles WHERE rolname = current_user),
-     'connect as a role that is no superuser'),
-    ('BYPASSRLS or REPLICATION', (SELECT rolreplication FROM pg_roles WHERE rolname = current_user),
-     'ALTER ROLE ' || quote_ident(current_user) || ' NOREPLICATION'),
-    ('membership in billing_owner', pg_has_role(current_user, 'billing_owner', 'MEMBER'),
-     'REVOKE billing_owner, billing_migrator FROM ' || quote_ident(current_user)),
-    ('UPDATE on billing.ledger', has_table_privilege('billing.ledger', 'UPDATE') OR has_any_column_privilege('billing.ledger', 'UPDATE'),
-     'REVOKE UPDATE ON billing.ledger FROM ' || quote_ident(current_user) || ' and from every role it is in'),
-    ('DELETE on billing.ledger', has_table_privilege('billing.ledger', 'DELETE'),
-     'REVOKE DELETE ON billing.ledger FROM ' || quote_ident(current_user) || ' and from every role it is in'),
-    ('TRUNCATE on billing.ledger', has_table_privilege('billing.ledger', 'TRUNCATE'),
-     'REVOKE TRUNCATE ON billing.ledger FROM ' || quote_ident(current_user) || ' and from every role it is in'),
-    ('TRIGGER on billing.ledger', has_table_privilege('billing.ledger', 'TRIGGER'),
-     'REVOKE TRIGGER ON billing.ledger FROM ' || quote_ident(current_user) || ' and from every role it is in'),
-    ('a change to billing.ledger_heads', has_table_privilege('billing.ledger_heads', 'INSERT, UPDATE, DELETE, TRUNCATE'),
-     'REVOKE INSERT, UPDATE, DELETE, TRUNCATE ON billing.ledger_heads FROM ' || quote_ident(current_user))
-) AS r (grant_name, held, remedy)
-WHERE r.held;
+-- What the connected role could do to the ledger and must not: each row is one right too many. A right counts that any role has
+-- which the connected one is in, inherited or not, since SET ROLE would take it on.
+WITH reachable AS (
+    SELECT oid FROM pg_roles WHERE pg_has_role(current_user, oid, 'MEMBER')
+), me AS (
+    SELECT rolsuper, rolreplication, rolcreaterole FROM pg_roles WHERE rolname = current_user
+), rights (grant_name, held, remedy) AS (
+    SELECT 'superuser', rolsuper, 'connect as a role that is no superuser' FROM me
+    UNION ALL
+    SELECT 'REPLICATION', rolreplication, 'ALTER ROLE ' || quote_ident(current_user) || ' NOREPLICATION' FROM me
+    UNION ALL
+    SELECT 'CREATEROLE', rolcreaterole, 'ALTER ROLE ' || quote_ident(current_user) || ' NOCREATEROLE' FROM me
+    UNION ALL
+    SELECT 'membership in billing_owner', pg_has_role(current_user, 'billing_owner', 'MEMBER'),
+           'REVOKE billing_owner, billing_migrator FROM ' || quote_ident(current_user)
+    UNION ALL
+    SELECT p.privilege || ' on billing.ledger',
+           EXISTS (SELECT 1 FROM reachable r
+                   WHERE has_table_privilege(r.oid, 'billing.ledger', p.privilege)
+                      OR (p.privilege = 'UPDATE' AND has_any_column_privilege(r.oid, 'billing.ledger', p.privilege))),
+           'REVOKE ' || p.privilege || ' ON billing.ledger FROM ' || quote_ident(current_user) || ' and from every role it is in'
+    FROM (VALUES ('UPDATE'), ('DELETE'), ('TRUNCATE'), ('TRIGGER')) AS p (privilege)
+    UNION ALL
+    SELECT 'a change to billing.ledger_heads',
+           EXISTS (SELECT 1 FROM reachable r
+                   WHERE has_table_privilege(r.oid, 'billing.ledger_heads', 'INSERT, UPDATE, DELETE, TRUNCATE')
+                      OR has_any_column_privilege(r.oid, 'billing.ledger_heads', 'INSERT, UPDATE')),
+           'REVOKE INSERT, UPDATE, DELETE, TRUNCATE ON billing.ledger_heads FROM ' || quote_ident(current_user)
+           || ' and from every role it is in'
+)
+SELECT grant_name, remedy FROM rights WHERE held;

@@ -2,7 +2,7 @@
 
     .venv/bin/python -m tests.benchmarks.charges --latency-ms 0 50 300 --due 20000
 
-Postgres runs with fsync on and the simulator in a process of its own, all on this machine: two cores are shared by three.
+Postgres runs with fsync on and the simulator in a process of its own, all on this machine, so they share its cores.
 Compare the ratios within one run; the absolute figures are this machine's and noisy.
 """
 

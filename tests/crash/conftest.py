@@ -1,4 +1,4 @@
-"""What the crash tests stand on: a durable Postgres, the simulator in a process of its own, and a stage for each test."""
+"""What the crash tests stand on: a durable Postgres, the simulator in a process of its own, a stage for each test."""
 
 import itertools
 from collections.abc import AsyncIterator, Iterator

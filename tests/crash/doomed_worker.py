@@ -1,4 +1,4 @@
-"""A worker that may be doomed: the product as it is, killed or stopped by itself at one exact boundary between its rooms.
+"""A worker that may be doomed: the product as it is, killed or stopped by itself at one boundary between its rooms.
 
 The product has no such points. They are made here, in a program for tests only, by wrapping the functions that the
 rooms call each other with.
@@ -27,6 +27,7 @@ from billing_worker.store.db import DatabaseGoneError
 EXIT_GONE = 3  # what the command line ends with when Postgres does not answer
 
 _PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of Linux' prctl
+_libc = ctypes.CDLL(None)
 
 # Where each boundary is called through, so that the caller meets what is put in its place.
 BOUNDARIES: Mapping[str, object] = {
@@ -105,4 +106,4 @@ def run(environ: Mapping[str, str], log: Path, doom: Doom | Poison | None) -> No
 
 def die_with_parent() -> None:
     """Have the kernel kill this program when the one that started it ends, however it ends."""
-    ctypes.CDLL(None).prctl(_PARENT_DEATH_SIGNAL, signal.SIGKILL)
+    _libc.prctl(_PARENT_DEATH_SIGNAL, signal.SIGKILL)

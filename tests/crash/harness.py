@@ -46,7 +46,8 @@ HURRIED = {
 }
 
 _AT_WORK = """
-SELECT (SELECT count(*) FROM billing.subscriptions WHERE status = 'active' AND next_due_at <= clock_timestamp()) AS to_renew,
+SELECT (SELECT count(*) FROM billing.subscriptions
+        WHERE status = 'active' AND next_due_at <= clock_timestamp()) AS to_renew,
        (SELECT count(*) FROM billing.cycles WHERE status = 'due') AS due,
        (SELECT count(*) FROM billing.cycles WHERE status = 'collecting') AS collecting,
        (SELECT count(*) FROM billing.attempts WHERE look_at IS NOT NULL) AS to_ask
@@ -132,9 +133,9 @@ class Stage:
         return [dict(row) for row in rows]
 
     async def ask_now(self) -> None:
-        """Have every attempt that waits for a look be looked at next, as an operator can, instead of at its lease's end.
+        """Have every attempt that waits for a look be looked at now, as an operator can, and not at its lease's end.
 
-        Only where its worker is dead.
+        Only where its worker is dead or will not send it.
         """
         store = await self._store()
         try:

@@ -27,7 +27,7 @@ class Simulated:
             [sys.executable, "-m", "billing_worker", *command],
             stdout=subprocess.PIPE,
             text=True,
-            preexec_fn=die_with_parent,
+            preexec_fn=die_with_parent,  # noqa: PLW1509 - one call of the kernel, and no lock
         )
         assert self._server.stdout is not None
         self.url: str = json.loads(self._server.stdout.readline())["url"]

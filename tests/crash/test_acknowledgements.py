@@ -1,7 +1,7 @@
 """The commit that nobody was told of: an intent or a verdict is being written when its worker dies or its line is cut.
 
-The statement is kept waiting by a lock on the ledger, so that the blow falls in the middle of it. Then the server either
-ends it (written and not acknowledged) or loses its backend (rolled back), and to the worker both look alike.
+The statement is kept waiting by a lock on the ledger, so that the blow falls in the middle of it. Then the server
+either ends it (written and not acknowledged) or loses its backend (rolled back), and to the worker both look alike.
 """
 
 from collections.abc import AsyncIterator

@@ -1,6 +1,7 @@
-"""Every row of the crash table, hit on purpose: what is left at the moment of death, and that the next worker ends it once.
+"""Every row of the crash table, hit on purpose: what a death leaves, and that the next worker ends it once.
 
-The first column of the table is the order of these tests; the reconciler's own moments follow.
+The order is the table's first column; the reconciler's own moments follow. What dies while Postgres is writing is in
+test_acknowledgements.py.
 """
 
 from dataclasses import dataclass

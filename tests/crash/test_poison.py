@@ -1,4 +1,4 @@
-"""A row that kills whoever works on it is set aside after a bounded number of claims, and takes no other row with it."""
+"""A row that kills whoever works on it is set aside after so many claims, and takes no other row with it."""
 
 import itertools
 

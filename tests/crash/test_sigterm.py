@@ -1,4 +1,7 @@
-"""SIGTERM: nothing new is begun, what is in flight is finished, what was not sent is given back, and the end comes in time."""
+"""SIGTERM: nothing new is begun, what is in flight is finished, what was not sent is given back.
+
+The end comes within the grace.
+"""
 
 import signal
 import time

@@ -51,10 +51,14 @@ class _Worker:
         """Wait until SIGSTOP has stopped it, be it by its own hand."""
 
         async def stands_still() -> bool:
-            stat = Path(f"/proc/{self.pid}/stat").read_text(encoding="utf-8", errors="replace")
-            return stat.rpartition(")")[2].split()[0] == "T"
+            return self._state() == "T"
 
         await eventually(stands_still, seconds_max=20)
+
+    def _state(self) -> str:
+        """The kernel's letter for what it does."""
+        stat = Path(f"/proc/{self.pid}/stat").read_text(encoding="utf-8", errors="replace")
+        return stat.rpartition(")")[2].split()[0]
 
     async def ended(self, seconds_max: float = EXIT_SECONDS_MAX) -> int:
         """Its exit code, once it has one."""
@@ -110,7 +114,7 @@ class InstalledWorker(_Worker):
             env=dict(environ),
             stdout=log.open("ab"),
             stderr=subprocess.STDOUT,
-            preexec_fn=doomed_worker.die_with_parent,
+            preexec_fn=doomed_worker.die_with_parent,  # noqa: PLW1509 - one call of the kernel, and no lock
         )
 
     @property
