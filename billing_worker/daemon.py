@@ -27,7 +27,7 @@ from billing_worker.portone.client import ClientOptions, PortOneClient
 from billing_worker.settings import Settings
 from billing_worker.store import control, db, migrate
 from billing_worker.store.db import Database, DatabaseGoneError
-from billing_worker.workers.charger import Charger, ChargerLimits
+from billing_worker.workers.charger import Charger, ChargerLimits, slots_for
 from billing_worker.workers.collector import Collector, CollectorLimits
 from billing_worker.workers.gate import SendingGate
 from billing_worker.workers.reconciler import Reconciler
@@ -69,7 +69,7 @@ class Daemon:
         self._settler = Settler(
             database.outcomes, clock, self.metrics, actor=self.name, database_gone=self._gate.database_gone
         )
-        self._charges = Slots(settings.portone_in_flight_max)
+        self._charges = slots_for(settings.portone_in_flight_max)
         self._looks = Slots(settings.reconcile_batch_max)
         self.metrics.in_flight.set_function(lambda: self._charges.busy)
         collector = self._make_collector(portone)
@@ -204,6 +204,7 @@ class Daemon:
             metrics=self.metrics,
             rules=charging_rules(settings),
             limits=ChargerLimits(
+                in_flight_max=settings.portone_in_flight_max,
                 batch_max=settings.claim_batch_max,
                 claim_lease=timedelta(seconds=settings.claim_lease_seconds),
                 attempt_lease=timedelta(seconds=settings.attempt_lease_seconds),

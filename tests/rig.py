@@ -202,7 +202,7 @@ def make_crew(rig: Rig, database: db.Database, name: str) -> Crew:
         slots=charges,
         metrics=metrics,
         rules=rig.rules,
-        limits=ChargerLimits(batch_max=50, claim_lease=CLAIM_LEASE, attempt_lease=ATTEMPT_LEASE),
+        limits=ChargerLimits(in_flight_max=50, batch_max=50, claim_lease=CLAIM_LEASE, attempt_lease=ATTEMPT_LEASE),
         request_body=request_body,
         sends_available=rig.portone.limiter.available,
         worker=name,

@@ -36,10 +36,21 @@ SHARDS_AT_ONCE = 2
 SLOT_SHARE = 12
 
 
+# One in so many attempts is opened ahead of its turn, so that a call that ends is followed at once and not after a claim
+# and a commit. What waits too long for its turn is not sent, and the reconciler follows it.
+AHEAD_SHARE = 5
+
+
+def slots_for(in_flight_max: int) -> Slots:
+    """Slots for the calls in flight and for the attempts that are opened ahead of their turn."""
+    return Slots(in_flight_max + in_flight_max // AHEAD_SHARE)
+
+
 @dataclass(frozen=True, slots=True)
 class ChargerLimits:
     """How much one pass takes, and for how long."""
 
+    in_flight_max: int
     batch_max: int
     claim_lease: timedelta
     attempt_lease: timedelta
@@ -74,6 +85,7 @@ class Charger:
         self._request_body = request_body
         self._sends_available = sends_available
         self._worker = worker
+        self._turns = asyncio.Semaphore(limits.in_flight_max)
         self._stopping = False
 
     def stop(self) -> None:
@@ -136,8 +148,12 @@ class Charger:
         # The window for the send opens before the intent is written: whoever is frozen in between has lost that time.
         opened = self._clock.monotonic()
         for attempt in await self._open(intents):
-            self._slots.start(self._collector.send_first(attempt, opened=opened, stopping=lambda: self._stopping))
+            self._slots.start(self._send_in_turn(attempt, opened))
         return len(claimed)
+
+    async def _send_in_turn(self, attempt: Attempt, opened: float) -> None:
+        async with self._turns:
+            await self._collector.send_first(attempt, opened=opened, stopping=lambda: self._stopping)
 
     def _decide(self, claimed: list[ClaimedCycle]) -> tuple[list[Intent], list[tuple[ClaimedCycle, CycleStatus, str]]]:
         intents: list[Intent] = []

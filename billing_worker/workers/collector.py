@@ -117,7 +117,7 @@ class Collector:
     async def _send(self, attempt: Attempt, *, began: float, first: bool) -> None:
         assert attempt.request_body is not None, "an open attempt has its request"
         started = self._clock.monotonic()
-        # The loop's clock stands still while a machine sleeps; ours does not, so what was slept through is taken off here.
+        # The loop's clock stands still while a machine sleeps; ours does not, so what was slept through is taken off.
         window_seconds = self._limits.send_window.total_seconds() - (started - began)
         order = ChargeOrder(
             payment_id=attempt.payment_id,
