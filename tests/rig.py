@@ -74,11 +74,12 @@ class Rig:
         """The first crew."""
         return self.crews[0]
 
-    def hire(self, name: str = "worker-1", *, database: db.Database | None = None) -> Crew:
+    def hire(self, name: str = "worker-1", *, database: db.Database | None = None, watched: bool = True) -> Crew:
         """One more crew on the same database and PortOne, or on pools of its own."""
         crew = make_crew(self, database or self.database, name)
         crew.settler.start()
-        crew.gate.operator_order("")  # the watcher has looked, and nobody has halted anything
+        if watched:
+            crew.gate.operator_order("")  # the watcher has looked, and nobody has halted anything
         self.crews.append(crew)
         return crew
 

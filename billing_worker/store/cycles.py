@@ -39,7 +39,7 @@ class DueShard:
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """What stands in the queue, for the gauges. due is counted up to 100,000."""
+    """What stands in the queue, for the gauges. due is counted up to 2,000 a shard."""
 
     due: int
     oldest_due_at: datetime | None

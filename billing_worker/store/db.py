@@ -89,6 +89,13 @@ class Connection:
         rows: list[asyncpg.Record] = await self._connection.fetch(queries()[name], *arguments)
         return rows
 
+    @asynccontextmanager
+    async def savepoint(self) -> AsyncIterator[None]:
+        """A part of the transaction that can be refused without the rest. Raises RowRefusedError."""
+        with _translating():
+            async with self._connection.transaction():
+                yield
+
 
 class Pool:
     """A bounded pool; each fetch is one statement and so one transaction."""

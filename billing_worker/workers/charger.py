@@ -5,6 +5,7 @@ finds the attempt if it was written; nobody finds a charge that was sent without
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -30,14 +31,14 @@ log = structlog.get_logger()
 SLOT_WAIT_SECONDS = 1.0
 # The limiter refills in steps of a request; a wait this short costs neither a send nor a processor.
 REFILL_WAIT_SECONDS = 0.02
-# Two shards at a time: while one waits for its commit, the other's rows are made ready.
-SHARDS_AT_ONCE = 2
+# So many shards at a time: while one waits for its commit, the next one's rows are made ready.
+SHARDS_AT_ONCE = 3
 # A pass begins once this share of the slots is free: smaller batches cost more, larger ones leave slots idle.
 SLOT_SHARE = 12
 
 
-# One in so many attempts is opened ahead of its turn, so that a call that ends is followed at once and not after a claim
-# and a commit. What waits too long for its turn is not sent, and the reconciler follows it.
+# One in so many attempts is opened ahead of its turn, so that a call that ends is followed at once and not after a
+# claim and a commit. What waits too long for its turn is not sent, and the reconciler follows it.
 AHEAD_SHARE = 5
 
 
@@ -100,9 +101,7 @@ class Charger:
         due = await cycles.shards_due(self._claims, now) if room else []
         taken = await self._take_suspects([each.shard for each in due if each.suspect], room)
         shards = [each.shard for each in due if not each.suspect]
-        while shards and taken < room and not self._stopping:
-            together, shards = shards[:SHARDS_AT_ONCE], shards[SHARDS_AT_ONCE:]
-            taken += await self._take_all(together, room - taken)
+        taken += await self._take_all(shards, room - taken)
         return Counts(taken, more=room == 0 or taken > 0)
 
     async def _room(self) -> int:
@@ -124,14 +123,23 @@ class Charger:
         return taken
 
     async def _take_all(self, shards: list[int], room: int) -> int:
-        share = max(room // len(shards), 1)
-        takes = [self._take(shard, share, self._clock.now()) for shard in shards[:room]]
+        """Claim from one shard after the other, a few at a time, until the room is used up."""
+        waiting, left = deque(shards), room
+        share = max(room // SHARDS_AT_ONCE, 1)
+
+        async def take_on() -> None:
+            nonlocal left
+            while waiting and left > 0 and not self._stopping:
+                most = min(share, left)
+                left -= most
+                left += most - await self._take(waiting.popleft(), most, self._clock.now())
+
         # Each ends by itself: one that is cancelled half way would leave its rows to their lease.
-        taken = await asyncio.gather(*takes, return_exceptions=True)
-        for result in taken:
-            if isinstance(result, BaseException):
-                raise result
-        return sum(result for result in taken if isinstance(result, int))
+        ended = await asyncio.gather(*(take_on() for _ in range(SHARDS_AT_ONCE)), return_exceptions=True)
+        for failure in ended:
+            if failure is not None:
+                raise failure
+        return room - left
 
     async def _take(self, shard: int, room: int, now: datetime, *, suspects: bool = False) -> int:
         lease_until = now + self._limits.claim_lease

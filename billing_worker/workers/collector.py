@@ -87,8 +87,8 @@ class Collector:
         found = await self._portone.find(attempt.payment_id)
         if charging.needs_transactions(attempt, found, self._rules):
             tries = await self._portone.transactions(attempt.payment_id)
-            if isinstance(tries, tuple):
-                found = charging.newest_of_attempt(attempt, tries, self._rules)
+            # Where the list is not to be had, nothing is known: the older try alone must never end in voiding ours.
+            found = charging.newest_of_attempt(attempt, tries, self._rules) if isinstance(tries, tuple) else tries
         self._metrics.looks.labels(result=type(found).__name__.lower()).inc()
         return found
 

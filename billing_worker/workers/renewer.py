@@ -1,7 +1,8 @@
 """The renewer: opens the next cycle of every subscription whose time has come.
 
 It works out dates and identifiers from the anchor and the cycle's number; it never sends anything. A subscription
-whose next period cannot be worked out is set aside with its reason, so that it does not stand before the others.
+whose next period cannot be worked out or opened is set aside with its reason, so that it does not stand before the
+others.
 """
 
 from datetime import datetime
@@ -11,7 +12,7 @@ import structlog
 from billing_worker.billing import model, periods
 from billing_worker.store import cycles, subscriptions
 from billing_worker.store.cycles import NewCycle
-from billing_worker.store.db import Connection, Pool
+from billing_worker.store.db import Connection, Pool, RowRefusedError
 from billing_worker.store.subscriptions import DueSubscription
 from billing_worker.workers.sweep import Counts
 
@@ -39,6 +40,29 @@ class Renewer:
         return Counts(opened, more=bool(shards) and opened > 0)
 
     async def _renew(self, shard: int, now: datetime) -> int:
+        try:
+            return await self._open_together(shard, now)
+        except RowRefusedError:
+            # One cycle that Postgres does not take must not keep a whole shard from being renewed.
+            return await self._open_one_by_one(shard, now)
+
+    async def _open_one_by_one(self, shard: int, now: datetime) -> int:
+        async with self._claims.transaction() as transaction:
+            due = await subscriptions.lock_due_subscriptions(transaction, shard, now=now, limit=self._batch_max)
+            return sum([await self._open_alone(transaction, one) for one in due])
+
+    async def _open_alone(self, transaction: Connection, due: DueSubscription) -> int:
+        new = await self._next_cycle(transaction, due)
+        if new is None:
+            return 0
+        try:
+            async with transaction.savepoint():
+                return await cycles.open_cycles(transaction, [new])
+        except RowRefusedError as error:
+            await self._hold(transaction, due, f"cycle {new.cycle_number} is refused: {error}")
+            return 0
+
+    async def _open_together(self, shard: int, now: datetime) -> int:
         async with self._claims.transaction() as transaction:
             due = await subscriptions.lock_due_subscriptions(transaction, shard, now=now, limit=self._batch_max)
             new = [cycle for one in due if (cycle := await self._next_cycle(transaction, one)) is not None]
@@ -48,9 +72,12 @@ class Renewer:
         try:
             return new_cycle(due, store_id=self._store_id)
         except ValueError as error:
-            log.error("subscription.held", subscription_id=due.subscription_id, reason=str(error))
-            await subscriptions.hold_subscription(transaction, due, reason=str(error), actor=self._actor)
+            await self._hold(transaction, due, str(error))
             return None
+
+    async def _hold(self, transaction: Connection, due: DueSubscription, reason: str) -> None:
+        log.error("subscription.held", subscription_id=due.subscription_id, reason=reason)
+        await subscriptions.hold_subscription(transaction, due, reason=reason, actor=self._actor)
 
 
 def new_cycle(due: DueSubscription, *, store_id: str) -> NewCycle:

@@ -106,6 +106,7 @@ WHERE EXISTS (
 
 -- name: claim_looks
 -- Takes the attempts whose look is due, oldest first. look_at moves to the lease's end: who dies with them is followed then.
+-- Picked ids come as an array, or a plan made for any limit would read every attempt of the shard to join with them.
 WITH picked AS MATERIALIZED (
     SELECT attempt_id
     FROM billing.attempts
@@ -116,8 +117,7 @@ WITH picked AS MATERIALIZED (
 ), claimed AS (
     UPDATE billing.attempts a
     SET look_at = $3, look_epoch = a.look_epoch + 1, looks = a.looks + 1
-    FROM picked
-    WHERE a.shard = $1 AND a.attempt_id = picked.attempt_id
+    WHERE a.shard = $1 AND a.attempt_id = ANY (ARRAY(SELECT attempt_id FROM picked))
     RETURNING a.*
 )
 SELECT a.shard, a.attempt_id, a.cycle_id, a.subscription_id, a.attempt_number, a.payment_id, a.idempotency_key, a.amount_minor,

@@ -13,7 +13,8 @@ CROSS JOIN LATERAL (
 -- name: claim_due_cycles
 -- Takes the oldest due cycles of one shard. claimable_at moves forward to the lease's end, so a claimed row leaves the front
 -- of the index; the epoch fences off whoever held the row before. The CTE is materialised so that the limit is taken once.
--- Either suspects or others: a row that kills whoever claims it must have no batch to take with it.
+-- Either suspects or others: a row that kills whoever claims it must have no batch to take with it. Picked ids come as an array,
+-- or a plan made for any limit would read every cycle of the shard to join with them.
 WITH picked AS MATERIALIZED (
     SELECT cycle_id
     FROM billing.cycles
@@ -24,8 +25,7 @@ WITH picked AS MATERIALIZED (
 ), claimed AS (
     UPDATE billing.cycles c
     SET claimable_at = $3, claim_epoch = c.claim_epoch + 1, fruitless_claims = c.fruitless_claims + 1
-    FROM picked
-    WHERE c.shard = $1 AND c.cycle_id = picked.cycle_id
+    WHERE c.shard = $1 AND c.cycle_id = ANY (ARRAY(SELECT cycle_id FROM picked))
     RETURNING c.*
 )
 SELECT c.shard, c.cycle_id, c.subscription_id, c.cycle_number, c.payment_id, c.amount_minor, c.currency, c.order_name,
@@ -111,10 +111,22 @@ ORDER BY due_at
 LIMIT $1;
 
 -- name: backlog
--- What the gauges show. Counting stops at a bound, so that a great backlog costs no more than a small one.
-SELECT
-    (SELECT count(*) FROM (SELECT 1 FROM billing.cycles WHERE status = 'due' AND claimable_at <= $1 LIMIT 100000) AS d) AS due,
-    (SELECT min(claimable_at) FROM billing.cycles WHERE status = 'due' AND claimable_at <= $1) AS oldest_due_at,
+-- What the gauges show. Shard by shard, so that cycles that are not due cost nothing; counting stops at a bound, so that a great
+-- backlog costs no more than a small one.
+SELECT due.due, due.oldest_due_at,
     (SELECT count(*) FROM billing.cycles WHERE status = 'held') AS held,
     (SELECT count(*) FROM billing.attempts WHERE status = 'open') AS open_attempts,
-    (SELECT min(opened_at) FROM billing.attempts WHERE status = 'open') AS oldest_open_at;
+    (SELECT min(opened_at) FROM billing.attempts WHERE status = 'open') AS oldest_open_at
+FROM (
+    SELECT coalesce(sum(one.due), 0)::bigint AS due, min(one.oldest_due_at) AS oldest_due_at
+    FROM generate_series(0, 63) AS s (shard)
+    CROSS JOIN LATERAL (
+        SELECT count(*) AS due, min(claimable_at) AS oldest_due_at
+        FROM (
+            SELECT claimable_at FROM billing.cycles
+            WHERE shard = s.shard::smallint AND status = 'due' AND claimable_at <= $1
+            ORDER BY claimable_at
+            LIMIT 2000
+        ) AS oldest
+    ) AS one
+) AS due;

@@ -197,6 +197,7 @@ def _worker(database_url: str, portone_url: str) -> Iterator[psutil.Process]:
         "BILLING_PORTONE_IN_FLIGHT_MAX": str(IN_FLIGHT),
         "BILLING_PORTONE_REQUESTS_PER_SECOND": "10000",
         "BILLING_PORTONE_BURST": "10000",
+        "BILLING_CLAIM_BATCH_MAX": str(IN_FLIGHT),
         "BILLING_HTTP_ADDRESS": "127.0.0.1:0",
     }
     with tempfile.TemporaryDirectory() as directory, (Path(directory) / "worker.log").open("wb") as log:

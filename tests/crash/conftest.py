@@ -70,4 +70,5 @@ async def _staged(database: DatabaseUrls, simulator: Simulated, logs: Path) -> A
         yield stage
     finally:
         stage.kill_all()
+        await stage.hang_up()
         await simulator.release()

@@ -35,7 +35,7 @@ HURRIED = {
     "ASK_FIRST_SECONDS": "0.2",
     "ASK_WIDEST_SECONDS": "1",
     "VERIFY_AFTER_SECONDS": "0.2",
-    "RECHECK_AFTER_SECONDS": "1,2",
+    "RECHECK_AFTER_SECONDS": "1",
     "DUNNING_RETRY_DAYS": "0.00001,0.00002,0.00003",
     "CHANNEL_PAUSE_SECONDS": "0.5",
     "REFUSED_RETRY_SECONDS": "0.5",
@@ -69,6 +69,7 @@ class Stage:
         self._logs = logs
         self._numbers = itertools.count(1)
         self._workers: list[Worker] = []
+        self._connection: Any = None
 
     def start(self, doom: Doom | Poison | None = None, **changes: str) -> ForkedWorker:
         """A worker that is quick to start; it is named w1, w2, …"""
@@ -107,12 +108,24 @@ class Stage:
         return [plan.business_key for plan, _ in plans]
 
     async def fetch(self, query: str, *arguments: object) -> list[asyncpg.Record]:
-        """Rows, seen by a superuser."""
-        connection = await asyncpg.connect(self.database.admin_url, timeout=10)
+        """Rows, seen by a superuser. The server may have been restarted since the last ones."""
         try:
-            return await connection.fetch(query, *arguments)
-        finally:
-            await connection.close()
+            return await self._fetch(query, *arguments)
+        except (asyncpg.PostgresConnectionError, asyncpg.InterfaceError, asyncpg.AdminShutdownError, OSError):
+            await self.hang_up()
+            return await self._fetch(query, *arguments)
+
+    async def _fetch(self, query: str, *arguments: object) -> list[asyncpg.Record]:
+        if self._connection is None:
+            self._connection = await asyncpg.connect(self.database.admin_url, timeout=10)
+        rows: list[asyncpg.Record] = await self._connection.fetch(query, *arguments)
+        return rows
+
+    async def hang_up(self) -> None:
+        """Let go of the stage's own connection."""
+        if self._connection is not None:
+            self._connection.terminate()
+            self._connection = None
 
     async def cycle(self, business_key: str) -> dict[str, Any]:
         """The first cycle of a subscription; empty before it was opened."""

@@ -59,9 +59,13 @@ async def owe(worker: Database, admin: Any, count: int = 1) -> list[int]:
     return [row["cycle_id"] for row in await admin.fetch("SELECT cycle_id FROM billing.cycles ORDER BY due_at")]
 
 
-async def claim(worker: Database, *, after: timedelta = timedelta(), limit: int = 100) -> list[ClaimedCycle]:
+async def claim(
+    worker: Database, *, after: timedelta = timedelta(), limit: int = 100, suspects: bool = False
+) -> list[ClaimedCycle]:
     now = NOON + after
-    return await cycles.claim_due_cycles(worker.claims, 7, now=now, lease_until=now + LEASE, limit=limit)
+    return await cycles.claim_due_cycles(
+        worker.claims, 7, now=now, lease_until=now + LEASE, limit=limit, suspects=suspects
+    )
 
 
 def intent(cycle: ClaimedCycle, number: int = 1) -> Intent:
@@ -130,13 +134,29 @@ async def test_a_claimed_cycle_is_not_due_until_its_lease_has_run_out(worker: Da
     [first] = await claim(worker)
 
     # when
-    early, [late] = await claim(worker, after=LEASE - timedelta(seconds=1)), await claim(worker, after=LEASE)
+    early = await claim(worker, after=LEASE - timedelta(seconds=1), suspects=True)
+    [late] = await claim(worker, after=LEASE, suspects=True)
 
     # then
     assert early == []
     assert (late.cycle_id, late.claim_epoch, late.fruitless_claims) == (first.cycle_id, 2, 2)
     assert await cycles.shards_due(worker.claims, NOON + LEASE) == []
-    assert await cycles.shards_due(worker.claims, NOON + 2 * LEASE) == [7]
+    [due] = await cycles.shards_due(worker.claims, NOON + 2 * LEASE)
+    assert (due.shard, due.suspect) == (7, True)
+
+
+async def test_a_cycle_that_was_claimed_in_vain_is_claimed_apart_from_the_others(worker: Database, admin: Any) -> None:
+    """It may be what ended the worker that had it before, and must not take a batch along."""
+    # given
+    await owe(worker, admin, 3)
+    [suspect] = await claim(worker, limit=1)
+
+    # when
+    others, [again] = await claim(worker, after=LEASE), await claim(worker, after=LEASE, suspects=True)
+
+    # then
+    assert len(others) == 2
+    assert again.cycle_id == suspect.cycle_id
 
 
 async def test_nothing_is_claimed_before_it_is_due(worker: Database, admin: Any) -> None:
@@ -156,7 +176,7 @@ async def test_who_has_lost_the_lease_opens_nothing(worker: Database, admin: Any
     # given
     await owe(worker, admin)
     [stale] = await claim(worker)
-    [fresh] = await claim(worker, after=LEASE)
+    [fresh] = await claim(worker, after=LEASE, suspects=True)
 
     # when
     lost, won = await open_now(worker, intent(stale)), await open_now(worker, intent(fresh))
@@ -262,13 +282,13 @@ async def test_only_one_s_own_claim_is_given_back(worker: Database, admin: Any) 
     # given
     await owe(worker, admin)
     stale = await claim(worker)
-    await claim(worker, after=LEASE)
+    await claim(worker, after=LEASE, suspects=True)
 
     # when
     await cycles.release_cycles(worker.claims, stale, claimable_at=NOON)
 
     # then
-    assert await claim(worker, after=LEASE) == []
+    assert await claim(worker, after=LEASE, suspects=True) == []
 
 
 async def test_a_cycle_is_set_aside_by_its_holder_only_and_with_its_reason(worker: Database, admin: Any) -> None:

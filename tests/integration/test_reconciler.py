@@ -328,6 +328,30 @@ async def test_a_retry_s_decline_is_told_from_the_first_one_s(rig: Rig) -> None:
     assert (await rig.cycle())["declines_count"] == 2
 
 
+async def test_an_older_decline_alone_never_ends_an_attempt(rig: Rig) -> None:
+    """The payment shows the first try's FAILED, and the list in which ours would be is not to be had."""
+    # given
+    await rig.owe(billing_key="bk-soft-funds-1")
+    await rig.charge()
+    await rig.pass_time(days=1, minutes=1)
+    await rig.ask("POST", "/scripts", behaviour="drop-uncharged", times=2)
+    await rig.charge()
+    list_tries = rig.portone.transactions
+
+    async def fails(payment_id: str) -> Any:
+        await rig.ask("POST", "/scripts", behaviour="html502", on="look")
+        return await list_tries(payment_id)
+
+    rig.portone.transactions = fails  # type: ignore[method-assign]
+
+    # when
+    for _ in range(30):
+        await rig.reconcile_after(hours=1)
+
+    # then
+    assert [attempt["status"] for attempt in await rig.attempts()] == ["declined", "open"]
+
+
 async def test_a_closed_gate_keeps_the_resend_and_not_the_look(rig: Rig) -> None:
     # given
     await silent(rig, "bk-drop-uncharged-x2-1")

@@ -1,0 +1,118 @@
+"""The plans of the queries that a sweep repeats: their cost must not grow with what is not due yet.
+
+Each is read with the server's own settings, once for these values and once for any: a session keeps the latter. A shard
+of a big shop: 100,000 subscriptions and 200,000 cycles that are not due, a thousand that are.
+"""
+
+import json
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import asyncpg
+import pytest
+
+from billing_worker.store import db
+from tests.conftest import DatabaseUrls, changed_url, execute
+
+NOW = "timestamptz '2026-03-01 12:00+00'"
+FILL = """
+SET synchronous_commit = off;
+SET session_replication_role = replica;
+INSERT INTO billing.subscriptions (shard, business_key, customer_id, billing_key, order_name, amount_minor, anchor_on, next_due_at)
+SELECT n % 4, 'sub-' || n, 'c', 'bk-ok-' || n, 'x', 9900, '2026-01-31',
+       '2026-03-02 00:00+00'::timestamptz + n * interval '20 seconds' - CASE WHEN n % 200 = 0 THEN interval '60 days' ELSE '0' END
+FROM generate_series(1, 100000) AS n;
+INSERT INTO billing.cycles (shard, subscription_id, cycle_number, period_start_on, period_end_on, due_at, amount_minor, currency,
+                            order_name, payment_id, status, claimable_at, paid_at)
+SELECT shard, subscription_id, number, '2026-01-31', '2026-02-28', now(), 9900, 'KRW', 'x',
+       'rb1' || lpad((subscription_id * 10 + number)::text, 27, '0'),
+       CASE WHEN number = 1 THEN 'paid' ELSE 'due' END,
+       '2026-03-02 00:00+00'::timestamptz + subscription_id * interval '20 seconds'
+           - CASE WHEN subscription_id % 200 = 1 THEN interval '60 days' ELSE '0' END,
+       CASE WHEN number = 1 THEN now() END
+FROM billing.subscriptions CROSS JOIN generate_series(1, 3) AS number;
+INSERT INTO billing.attempts (shard, cycle_id, subscription_id, attempt_number, payment_id, idempotency_key, amount_minor, currency,
+                              status, request_body, request_sha256, opened_at, last_sent_at, look_at, settled_at, source)
+SELECT shard, cycle_id, subscription_id, 1, payment_id, payment_id, 9900, 'KRW', 'paid', NULL, 'x', now(), now(),
+       CASE WHEN cycle_id % 2 = 0 THEN '2026-03-02 00:00+00'::timestamptz WHEN cycle_id % 501 = 0 THEN '2026-03-01'::timestamptz END,
+       now(), 'answer'
+FROM billing.cycles WHERE status = 'paid';
+RESET session_replication_role;
+ANALYZE billing.subscriptions, billing.cycles, billing.attempts;
+"""  # noqa: E501
+
+
+@dataclass(frozen=True, slots=True)
+class Repeated:
+    """A query that a sweep repeats, the indexes that must carry it, and how many pages it may touch at most."""
+
+    name: str
+    arguments: tuple[str, ...]
+    indexes: frozenset[str]
+    pages_max: int
+
+
+SOON = f"{NOW} + interval '1 minute'"
+REPEATED = [
+    Repeated("shards_due", (NOW,), frozenset({"cycles_claimable"}), 400),
+    Repeated("claim_due_cycles", ("1::smallint", NOW, SOON, "50", "false"), frozenset({"cycles_claimable"}), 3000),
+    Repeated("shards_to_look", (NOW,), frozenset({"attempts_to_look"}), 400),
+    Repeated("claim_looks", ("1::smallint", NOW, SOON, "20"), frozenset({"attempts_to_look"}), 1500),
+    Repeated("shards_to_renew", (NOW,), frozenset({"subscriptions_due"}), 400),
+    Repeated("lock_due_subscriptions", ("1::smallint", NOW, "50"), frozenset({"subscriptions_due"}), 400),
+    Repeated("backlog", (NOW,), frozenset({"cycles_claimable", "cycles_unfinished", "attempts_one_open"}), 2500),
+]
+
+
+@pytest.fixture(scope="module")
+def big_database(postgres_server: str, template_database: str) -> Iterator[DatabaseUrls]:
+    """One database for all of them: filling it takes seconds."""
+    name = f"{template_database}_big"
+    execute(postgres_server, f'CREATE DATABASE "{name}" TEMPLATE "{template_database}"')
+    urls = DatabaseUrls(name=name, admin_url=changed_url(postgres_server, database=name))
+    execute(urls.admin_url, FILL)
+    yield urls
+    execute(postgres_server, f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+@pytest.fixture
+async def admin(big_database: DatabaseUrls) -> AsyncIterator[Any]:
+    connection = await asyncpg.connect(big_database.admin_url, server_settings={"jit": "off"})
+    yield connection
+    await connection.close()
+
+
+def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield plan
+    for below in plan.get("Plans", []):
+        yield from nodes(below)
+
+
+async def plan_of(admin: Any, query: Repeated, mode: str) -> dict[str, Any]:
+    """The plan that was really run; what it changed is rolled back."""
+    transaction = admin.transaction()
+    await transaction.start()
+    try:
+        await admin.execute(f"SET LOCAL plan_cache_mode = {mode}")
+        await admin.execute(f"PREPARE probe AS {db.queries()[query.name]}")
+        text = await admin.fetchval(
+            f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) EXECUTE probe ({', '.join(query.arguments)})"
+        )
+    finally:
+        await transaction.rollback()
+        await admin.execute("DEALLOCATE probe")
+    found: dict[str, Any] = json.loads(text)[0]["Plan"]
+    return found
+
+
+@pytest.mark.parametrize("mode", ["force_custom_plan", "force_generic_plan"])
+@pytest.mark.parametrize("query", REPEATED, ids=lambda query: query.name)
+async def test_a_sweep_s_query_costs_what_is_due_and_not_what_is_there(admin: Any, query: Repeated, mode: str) -> None:
+    plan = await plan_of(admin, query, mode)
+
+    used = {node.get("Index Name", "") for node in nodes(plan)}
+    scanned = [node["Relation Name"] for node in nodes(plan) if node["Node Type"] == "Seq Scan"]
+    assert query.indexes <= used
+    assert scanned == []
+    assert plan["Shared Hit Blocks"] + plan["Shared Read Blocks"] < query.pages_max

@@ -1,0 +1,120 @@
+"""The sending gate: each reason keeps it shut by itself, and the most telling one is named."""
+
+from datetime import timedelta
+
+import pytest
+
+from billing_worker.workers.gate import ClosedBy, SendingGate
+from tests.builders import FakeClock
+
+
+class Skew:
+    """How far PortOne's clock is from ours."""
+
+    seconds = 0.0
+
+
+def a_gate(clock: FakeClock, skew: Skew | None = None, *, watched: bool = True) -> SendingGate:
+    told = skew or Skew()
+    gate = SendingGate(
+        clock, skew_max_seconds=30, pause=timedelta(minutes=5), portone_skew_seconds=lambda: told.seconds
+    )
+    if watched:
+        gate.operator_order("")
+    return gate
+
+
+def why(gate: SendingGate) -> ClosedBy | None:
+    closed = gate.closed()
+    return closed.by if closed else None
+
+
+def test_the_gate_is_shut_until_somebody_has_looked_for_an_order() -> None:
+    gate = a_gate(FakeClock(), watched=False)
+
+    before = why(gate)
+    gate.operator_order("")
+
+    assert (before, why(gate)) == (ClosedBy.OPERATOR, None)
+
+
+def test_an_order_shuts_the_gate_and_another_one_opens_it() -> None:
+    gate = a_gate(FakeClock())
+
+    gate.operator_order("wrong price")
+    closed = gate.closed()
+    gate.operator_order("")
+
+    assert closed is not None
+    assert (closed.by, closed.why) == (ClosedBy.OPERATOR, "wrong price")
+    assert gate.closed() is None
+
+
+@pytest.mark.parametrize("seconds", [31, -31])
+def test_a_host_whose_clock_is_wrong_sends_nothing(seconds: float) -> None:
+    clock = FakeClock()
+    gate, portone = a_gate(clock), Skew()
+
+    clock.skew_seconds = seconds
+    portone.seconds = seconds
+
+    assert why(gate) is ClosedBy.CLOCK
+    assert why(a_gate(FakeClock(), portone)) is ClosedBy.CLOCK
+
+
+@pytest.mark.parametrize("seconds", [30, -30, 0])
+def test_a_skew_within_the_bound_is_no_reason(seconds: float) -> None:
+    clock, portone = FakeClock(skew_seconds=seconds), Skew()
+    portone.seconds = seconds
+
+    assert why(a_gate(clock, portone)) is None
+
+
+def test_verdicts_that_cannot_be_written_stop_the_sending() -> None:
+    gate = a_gate(FakeClock())
+
+    gate.database_gone(gone=True)
+    shut = why(gate)
+    gate.database_gone(gone=False)
+
+    assert (shut, why(gate)) == (ClosedBy.DATABASE, None)
+
+
+def test_a_refused_channel_waits_and_then_tries_with_care_until_it_answers() -> None:
+    # given
+    clock = FakeClock()
+    gate = a_gate(clock)
+
+    # when
+    gate.channel_refused("UNAUTHORIZED")
+    at_once, probing_at_once = why(gate), gate.probing
+    clock.advance(minutes=5)
+    later, probing_later = why(gate), gate.probing
+    gate.channel_answered()
+
+    # then
+    assert (at_once, probing_at_once) == (ClosedBy.CHANNEL, True)
+    assert (later, probing_later) == (None, True)
+    assert not gate.probing
+
+
+def test_a_channel_that_goes_on_refusing_stays_shut() -> None:
+    clock = FakeClock()
+    gate = a_gate(clock)
+
+    gate.channel_refused("UNAUTHORIZED")
+    clock.advance(minutes=4)
+    gate.channel_refused("UNAUTHORIZED")
+    clock.advance(minutes=4)
+
+    assert why(gate) is ClosedBy.CHANNEL
+
+
+def test_a_person_s_order_is_named_before_anything_else() -> None:
+    gate = a_gate(FakeClock(skew_seconds=99))
+
+    gate.database_gone(gone=True)
+    gate.channel_refused("UNAUTHORIZED")
+    gate.operator_order("wrong price")
+
+    assert why(gate) is ClosedBy.OPERATOR
