@@ -92,6 +92,9 @@ class Charger:
     def stop(self) -> None:
         """Claim no more, and give back what is claimed and not sent."""
         self._stopping = True
+        # Whoever waits for a turn will not send, and hands over now instead of when a call in flight has ended.
+        for _ in range(self._slots.busy):
+            self._turns.release()
 
     async def run_once(self, now: datetime) -> Counts:
         """Claim, open and send as many due cycles as there is room for."""
@@ -132,7 +135,8 @@ class Charger:
             while waiting and left > 0 and not self._stopping:
                 most = min(share, left)
                 left -= most
-                left += most - await self._take(waiting.popleft(), most, self._clock.now())
+                taken = await self._take(waiting.popleft(), most, self._clock.now())
+                left += most - taken  # After the wait: the others have changed it meanwhile.
 
         # Each ends by itself: one that is cancelled half way would leave its rows to their lease.
         ended = await asyncio.gather(*(take_on() for _ in range(SHARDS_AT_ONCE)), return_exceptions=True)

@@ -46,6 +46,7 @@ CREATE TABLE billing.subscriptions (
     CONSTRAINT subscriptions_zone CHECK (timezone(zone, timestamptz '2000-01-01 00:00:00+00') IS NOT NULL)
 ) WITH (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.01);
 
+CREATE INDEX subscriptions_held ON billing.subscriptions (shard, subscription_id) WHERE status = 'held';
 CREATE INDEX subscriptions_due ON billing.subscriptions (shard, next_due_at) WHERE status = 'active';
 
 CREATE TABLE billing.cycles (
@@ -61,6 +62,8 @@ CREATE TABLE billing.cycles (
     order_name text NOT NULL,
     mode text NOT NULL DEFAULT 'charge',
     correction_number smallint NOT NULL DEFAULT 0,
+    -- Whose payment_id it is. Asked at another store, PortOne would say that it knows no such payment.
+    store_id text NOT NULL,
     payment_id text NOT NULL,
     status text NOT NULL DEFAULT 'due',
     claimable_at timestamptz NOT NULL,
@@ -118,6 +121,8 @@ CREATE TABLE billing.attempts (
     decline_code text,
     decline_message text,
     verified_at timestamptz,
+    -- In what PortOne's payment is not the one we asked for, until a person has accepted it.
+    contradiction text,
     PRIMARY KEY (shard, attempt_id),
     CONSTRAINT attempts_cycle FOREIGN KEY (shard, cycle_id) REFERENCES billing.cycles (shard, cycle_id),
     CONSTRAINT attempts_number UNIQUE (shard, cycle_id, attempt_number),
@@ -131,6 +136,7 @@ CREATE TABLE billing.attempts (
 
 CREATE UNIQUE INDEX attempts_one_open ON billing.attempts (shard, cycle_id) WHERE status = 'open';
 CREATE UNIQUE INDEX attempts_one_paid ON billing.attempts (shard, cycle_id) WHERE status = 'paid';
+CREATE INDEX attempts_contradicted ON billing.attempts (shard, attempt_id) WHERE contradiction IS NOT NULL;
 CREATE INDEX attempts_to_look ON billing.attempts (shard, look_at) WHERE look_at IS NOT NULL;
 
 CREATE TABLE billing.ledger (

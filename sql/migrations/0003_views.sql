@@ -44,7 +44,12 @@ WHERE status = 'held'
 UNION ALL
 SELECT business_key, next_cycle_number, next_due_at, amount_minor, currency, held_reason, NULL
 FROM billing.subscriptions
-WHERE status = 'held';
+WHERE status = 'held'
+UNION ALL
+SELECT c.business_key, c.cycle_number, c.due_at, c.amount_minor, c.currency, a.contradiction, c.payment_id
+FROM billing.attempts a
+JOIN billing.cycle_list c ON c.shard = a.shard AND c.cycle_id = a.cycle_id
+WHERE a.contradiction IS NOT NULL AND c.status = 'paid';
 
 CREATE VIEW billing.ledger_entries AS
 SELECT l.shard, s.business_key, l.sequence, l.kind, l.cycle_id, l.attempt_id, l.payment_id, l.amount_minor, l.currency,

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from billing_worker.demo.postgres import EmbeddedPostgres
-from tests.conftest import DatabaseUrls, OwnServer, changed_url, chosen_binaries, execute, make_migrated_database
+from tests.conftest import DatabaseUrls, changed_url, chosen_binaries, execute, make_migrated_database
 from tests.crash.harness import Stage
 from tests.crash.simulated import Simulated
 
@@ -42,30 +42,26 @@ def durable_server() -> Iterator[EmbeddedPostgres]:
 
 
 @pytest.fixture
-def durable_database(durable_server: EmbeddedPostgres) -> DatabaseUrls:
+def postgres(durable_server: EmbeddedPostgres) -> Iterator[EmbeddedPostgres]:
+    """The server, which a test may kill and start; it runs again for the next one."""
+    yield durable_server
+    if not durable_server.is_running:
+        durable_server.start()
+
+
+@pytest.fixture
+def durable_database(postgres: EmbeddedPostgres) -> DatabaseUrls:
     """A migrated and empty database of the test's own."""
     name = f"crash_{next(_numbers)}"
-    execute(durable_server.url(), f"CREATE DATABASE {name} TEMPLATE billing_template STRATEGY wal_log")
-    return DatabaseUrls(name=name, admin_url=changed_url(durable_server.url(), database=name))
+    execute(postgres.url(), f"CREATE DATABASE {name} TEMPLATE billing_template STRATEGY wal_log")
+    return DatabaseUrls(name=name, admin_url=changed_url(postgres.url(), database=name))
 
 
 @pytest.fixture
 async def stage(durable_database: DatabaseUrls, simulator: Simulated, tmp_path: Path) -> AsyncIterator[Stage]:
-    """A stage on the server that all tests share."""
-    async for ready in _staged(durable_database, simulator, tmp_path):
-        yield ready
-
-
-@pytest.fixture
-async def own_stage(own_server: OwnServer, simulator: Simulated, tmp_path: Path) -> AsyncIterator[Stage]:
-    """A stage on a server that the test may kill; see own_server."""
-    async for ready in _staged(own_server.database, simulator, tmp_path):
-        yield ready
-
-
-async def _staged(database: DatabaseUrls, simulator: Simulated, logs: Path) -> AsyncIterator[Stage]:
+    """A stage with nothing on it."""
     await simulator.reset(**PORTONE_AS_IT_WAS)
-    stage = Stage(database, simulator, logs)
+    stage = Stage(durable_database, simulator, tmp_path)
     try:
         yield stage
     finally:

@@ -7,7 +7,6 @@ import secrets
 import pytest
 
 from billing_worker.demo.postgres import EmbeddedPostgres
-from tests.conftest import OwnServer
 from tests.crash.doomed_worker import EXIT_GONE
 from tests.crash.harness import Stage, mixed_keys
 from tests.crash.workers import ForkedWorker
@@ -16,7 +15,7 @@ KILLED = -9
 
 KILLS = 200
 POSTGRES_RESTARTS = 5
-SUBSCRIPTIONS = 300
+SUBSCRIPTIONS = 250
 DAYS_BEHIND = 6  # each subscription owes so many periods, so that work is left until the last kill
 
 BEHAVIOURS = (
@@ -80,15 +79,15 @@ class Fleet:
 
 @pytest.mark.timeout(300)
 async def test_no_kill_and_no_failover_makes_the_ledger_differ_from_the_truth(
-    own_stage: Stage, own_server: OwnServer
+    stage: Stage, postgres: EmbeddedPostgres
 ) -> None:
     seed = int(os.environ.get("BILLING_TEST_SEED", secrets.randbelow(1_000_000)))
     print(f"BILLING_TEST_SEED={seed} repeats the choices of this run")
     chance = random.Random(seed)
-    await own_stage.portone.reset(latency_ms=30.0, jitter_ms=40.0, seed=seed)
-    await own_stage.add(mixed_keys(SUBSCRIPTIONS, BEHAVIOURS, chance), days_behind=DAYS_BEHIND)
+    await stage.portone.reset(latency_ms=30.0, jitter_ms=40.0, seed=seed)
+    await stage.add(mixed_keys(SUBSCRIPTIONS, BEHAVIOURS, chance), days_behind=DAYS_BEHIND)
     restarts = set(chance.sample(range(KILLS), POSTGRES_RESTARTS))
-    fleet = Fleet(own_stage, own_server.server, chance)
+    fleet = Fleet(stage, postgres, chance)
 
     for kill in range(KILLS):
         await fleet.kill_one()
@@ -96,10 +95,10 @@ async def test_no_kill_and_no_failover_makes_the_ledger_differ_from_the_truth(
             fleet.restart_postgres()
 
     # The last two die as well; what is left is for workers that are let live and need not be slow.
-    own_stage.kill_all()
-    own_stage.start()
-    own_stage.start()
+    stage.kill_all()
+    stage.start()
+    stage.start()
 
-    await own_stage.ends_true(seconds_max=120)
-    assert await own_stage.fetch("SELECT * FROM billing.exceptions") == []
+    await stage.ends_true(seconds_max=120)
+    assert await stage.fetch("SELECT * FROM billing.exceptions") == []
     assert fleet.kills_in_flight > KILLS / 2

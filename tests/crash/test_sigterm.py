@@ -7,7 +7,8 @@ import signal
 import time
 from datetime import UTC, datetime
 
-from tests.conftest import OwnServer
+from billing_worker.demo.postgres import EmbeddedPostgres
+from tests.builders import eventually
 from tests.crash.doomed_worker import Doom
 from tests.crash.harness import HURRIED, Stage
 from tests.crash.workers import Worker
@@ -17,6 +18,11 @@ LEFT_EARLY = 70
 
 GRACE_SECONDS = float(HURRIED["SHUTDOWN_GRACE_SECONDS"])
 LEAVING_SECONDS = 3.0  # beside the grace: the web server's last answers and the end of the interpreter
+
+# For a test in which PortOne is slow: what must outlast a call lasts longer, and no send is late.
+PATIENT = {"SEND_WINDOW_SECONDS": "5", "ATTEMPT_LEASE_SECONDS": "24", "SHUTDOWN_GRACE_SECONDS": "18"}
+
+OPEN_NOW = "SELECT payment_id FROM billing.attempts WHERE status = 'open'"
 
 
 async def test_charges_in_flight_are_finished_and_settled_and_no_other_is_begun(stage: Stage) -> None:
@@ -36,6 +42,23 @@ async def test_charges_in_flight_are_finished_and_settled_and_no_other_is_begun(
     untouched = [cycle for key in keys if (cycle := await stage.cycle(key))["status"] == "due"]
     assert len(untouched) == 6
     assert {cycle["fruitless_claims"] for cycle in untouched} == {0}
+
+
+async def test_an_attempt_that_waits_for_its_turn_is_handed_over_while_others_are_still_in_flight(stage: Stage) -> None:
+    await stage.add([f"bk-ok-{number}" for number in range(10)])
+    await stage.portone.hold("after_charge")
+    worker = stage.start_installed(PORTONE_IN_FLIGHT_MAX="5", CLAIM_BATCH_MAX="10", PORTONE_READ_SECONDS="5", **PATIENT)
+    assert await stage.portone.in_flight(5, wait_seconds=20, stage="held_after_charge") == 5
+    await eventually(lambda: stage.fetch(f"{OPEN_NOW} OFFSET 5"))
+
+    worker.send(signal.SIGTERM)
+
+    (handed_over,) = await eventually(lambda: stage.fetch(f"{OPEN_NOW} AND look_at <= clock_timestamp()"))
+    assert worker.exit_code is None
+    await stage.portone.release()
+    assert await worker.ended() == DRAINED
+    assert [dict(row) for row in await stage.fetch(OPEN_NOW)] == [dict(handed_over)]
+    assert len(await stage.portone.posts()) == 5
 
 
 async def test_what_was_claimed_when_the_signal_came_is_given_back_at_once(stage: Stage) -> None:
@@ -91,14 +114,14 @@ async def test_a_second_signal_leaves_at_once_and_everything_is_recovered(stage:
 
 
 async def test_with_postgres_gone_it_leaves_within_the_grace_and_says_that_something_is_left(
-    own_stage: Stage, own_server: OwnServer
+    stage: Stage, postgres: EmbeddedPostgres
 ) -> None:
-    (key,) = await own_stage.add(["bk-ok-1"])
-    await own_stage.portone.hold("after_charge")
-    worker = own_stage.start_installed()
-    await own_stage.portone.in_flight(1, wait_seconds=20, stage="held_after_charge")
-    own_server.server.kill()
-    await own_stage.portone.release()
+    (key,) = await stage.add(["bk-ok-1"])
+    await stage.portone.hold("after_charge")
+    worker = stage.start_installed()
+    await stage.portone.in_flight(1, wait_seconds=20, stage="held_after_charge")
+    postgres.kill()
+    await stage.portone.release()
     await worker.said("settler.database_gone")
 
     signalled_at = time.monotonic()
@@ -106,11 +129,11 @@ async def test_with_postgres_gone_it_leaves_within_the_grace_and_says_that_somet
 
     assert await worker.ended() == LEFT_EARLY
     assert time.monotonic() - signalled_at < GRACE_SECONDS + LEAVING_SECONDS
-    own_server.server.start()
-    assert (await own_stage.attempts(key))[0]["status"] == "open"
-    await own_stage.ask_now()
-    own_stage.start()
-    await own_stage.ends_true()
+    postgres.start()
+    assert (await stage.attempts(key))[0]["status"] == "open"
+    await stage.ask_now()
+    stage.start()
+    await stage.ends_true()
 
 
 async def stopped_at(stage: Stage, doom: Doom) -> Worker:

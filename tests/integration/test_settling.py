@@ -165,6 +165,26 @@ async def test_a_verdict_decided_on_another_status_is_left_alone(worker: Databas
     assert await kinds(admin) == ["intent", "mismatch"]
 
 
+async def test_a_stale_verdict_on_an_older_attempt_leaves_the_newer_one_alone(worker: Database, admin: Any) -> None:
+    """The cycle stands as it stood when the verdict was reached: it is being collected, but by the next attempt."""
+    # given
+    await owe(worker)
+    [first] = await open_all(worker)
+    stale = decided(first, Voided(), Source.LOOK)
+    await write(worker, decided(first, SOFT))
+    [second] = await open_all(worker)
+
+    # when
+    settled = await write(worker, stale)
+
+    # then
+    rows = await admin.fetch("SELECT status FROM billing.attempts ORDER BY attempt_number")
+    assert settled == set()
+    assert [row["status"] for row in rows] == ["declined", "open"]
+    assert await admin.fetchval("SELECT status FROM billing.cycles") == "collecting"
+    assert second.attempt_number == 2
+
+
 async def test_a_declined_cycle_counts_its_declines_from_the_first(worker: Database, admin: Any) -> None:
     # given
     await owe(worker)

@@ -1,7 +1,7 @@
 """Charging decisions: the next step of a due cycle, and what answers and looks prove. Silence proves nothing."""
 
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 import pytest
 from hypothesis import given
@@ -11,11 +11,9 @@ from billing_worker.billing.charging import (
     ATTEMPTS_MAX,
     Contradiction,
     Hold,
-    NothingMore,
     OpenAttempt,
     Resend,
     Skip,
-    Verified,
     Voided,
     Wait,
     Weighed,
@@ -25,7 +23,6 @@ from billing_worker.billing.charging import (
     newest_of_attempt,
     next_look,
     next_step,
-    review,
     verdict_of_answer,
     weigh,
     worth_a_look,
@@ -44,7 +41,7 @@ from billing_worker.billing.outcomes import (
     Refused,
     Unanswered,
 )
-from billing_worker.billing.states import AttemptStatus, SubscriptionStatus
+from billing_worker.billing.states import SubscriptionStatus
 from tests.builders import NOON, a_claimed_cycle, a_payment, an_attempt, some_rules
 
 RULES = some_rules()
@@ -342,72 +339,3 @@ def test_looks_are_asked_twice_as_far_apart_each_time_up_to_a_bound() -> None:
 
     assert [gap(n).total_seconds() for n in (0, 1, 2, 3, 4)] == [20, 20, 40, 80, 160]
     assert gap(9) == gap(1_000_000) == RULES.ask_widest
-
-
-# --- looks at attempts that are closed ------------------------------------------------------------------------------
-
-
-def reviewed(look: Look, *, status: AttemptStatus, now: datetime = NOON, **changes: object) -> object:
-    return review(an_attempt(status=status, settled_at=NOON, **changes), look, now=now, rules=RULES)
-
-
-def test_a_paid_attempt_is_compared_with_portone_s_record() -> None:
-    assert reviewed(a_payment(), status=AttemptStatus.PAID) == Verified("tx-1")
-    assert reviewed(a_payment("CANCELLED"), status=AttemptStatus.PAID) == Verified("tx-1")
-
-
-@pytest.mark.parametrize(
-    "look",
-    [a_payment(amount_minor=1), a_payment("FAILED"), a_payment("READY"), Absent()],
-    ids=lambda look: repr(look)[:40],
-)
-def test_a_paid_attempt_that_portone_tells_otherwise_is_put_before_a_person(look: Look) -> None:
-    assert isinstance(reviewed(look, status=AttemptStatus.PAID), Contradiction)
-
-
-CLOSED_UNPAID = [AttemptStatus.DECLINED, AttemptStatus.REFUSED, AttemptStatus.VOIDED]
-
-
-@pytest.mark.parametrize("status", CLOSED_UNPAID)
-def test_a_closed_attempt_that_is_paid_after_all_is_paid(status: AttemptStatus) -> None:
-    assert isinstance(reviewed(a_payment(), status=status), Paid)
-
-
-@pytest.mark.parametrize("status", CLOSED_UNPAID)
-def test_a_newer_attempt_finds_what_there_is_by_itself(status: AttemptStatus) -> None:
-    found = reviewed(a_payment(), status=status, attempt_number=1, attempts_count=2)
-
-    assert isinstance(found, NothingMore)
-
-
-@pytest.mark.parametrize("looks", [1, 30])
-def test_a_closed_attempt_is_looked_at_at_the_moments_of_the_rules_and_then_no_more(looks: int) -> None:
-    # given
-    now, moments = NOON + RULES.recheck_after[0], []
-
-    # when
-    while isinstance(found := reviewed(a_payment("FAILED"), status=AttemptStatus.DECLINED, looks=looks, now=now), Wait):
-        moments.append(now - NOON)
-        now = found.look_at
-    moments.append(now - NOON)
-
-    # then
-    assert tuple(moments) == RULES.recheck_after
-    assert found == NothingMore()
-
-
-@pytest.mark.parametrize("status", list(AttemptStatus))
-@pytest.mark.parametrize("looks", [1, 3, 50])
-def test_a_closed_attempt_is_not_left_because_portone_was_silent(status: AttemptStatus, looks: int) -> None:
-    assert isinstance(reviewed(Unanswered("no answer"), status=status, looks=looks), Wait)
-
-
-@given(look=looks, status=st.sampled_from(CLOSED_UNPAID), count=st.integers(1, 40))
-def test_no_money_is_adopted_by_a_review_that_is_not_what_we_asked_for(
-    look: Look, status: AttemptStatus, count: int
-) -> None:
-    found = reviewed(look, status=status, looks=count)
-
-    if isinstance(found, Paid):
-        assert isinstance(look, Payment)
-        assert differences(an_attempt(), look, RULES) == ()

@@ -14,6 +14,7 @@ from billing_worker.billing.states import (
     SubscriptionStatus,
     may_move,
 )
+from tests.states_page import PAGE_FILE, page
 
 TABLES = [
     pytest.param(SubscriptionStatus, SUBSCRIPTION_MOVES, SubscriptionStatus.ACTIVE, id="subscription"),
@@ -70,3 +71,7 @@ def test_a_cycle_with_an_open_attempt_cannot_be_skipped() -> None:
 
 def test_no_attempt_is_opened_again() -> None:
     assert not any(may_move(ATTEMPT_MOVES, old=old, new=AttemptStatus.OPEN) for old in AttemptStatus)
+
+
+def test_the_page_about_states_says_what_the_tables_say() -> None:
+    assert PAGE_FILE.read_text(encoding="utf-8") == page(), "run python -m tests.states_page"

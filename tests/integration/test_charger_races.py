@@ -1,0 +1,165 @@
+"""The charger among others: cancellations, stops, a second charger, and time that runs out between two steps."""
+
+from collections.abc import AsyncIterator, Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from billing_worker.store import subscriptions
+from tests.builders import eventually, some_rules
+from tests.conftest import DatabaseUrls
+from tests.rig import Rig, a_database, a_rig
+
+
+@pytest.fixture
+async def rig(database: DatabaseUrls) -> AsyncIterator[Rig]:
+    async with a_rig(database) as made:
+        yield made
+
+
+async def test_a_cancelled_subscription_s_cycle_is_skipped(rig: Rig) -> None:
+    # given
+    await rig.owe()
+    await rig.admin.execute("UPDATE billing.subscriptions SET status = 'cancelled'")
+
+    # when
+    await rig.charge()
+
+    # then
+    assert (await rig.cycle())["status"] == "skipped"
+    assert await rig.kinds() == ["skipped"]
+    assert await rig.posts() == []
+
+
+async def test_a_held_subscription_s_open_period_is_collected(rig: Rig) -> None:
+    await rig.owe()
+    await rig.admin.execute("UPDATE billing.subscriptions SET status = 'held', held_reason = 'no such zone'")
+
+    await rig.charge()
+
+    assert (await rig.cycle())["status"] == "paid"
+
+
+async def test_a_subscription_cancelled_while_its_charge_is_under_way_keeps_the_outcome(rig: Rig) -> None:
+    # given
+    await rig.owe()
+    hold = await rig.ask("POST", "/hold", at="before_charge")
+    await rig.crew.charger.run_once(rig.clock.now())
+    await rig.held_requests("held_before_charge")
+
+    # when
+    cancelled = await subscriptions.cancel_subscription(
+        rig.database.outcomes, "sub-1", reason="moved away", actor="kim"
+    )
+    await rig.ask("POST", "/release", **hold)
+    await rig.crew.charges.drained()
+
+    # then
+    assert cancelled == (True, 0)
+    assert (await rig.cycle())["status"] == "paid"
+
+
+async def test_a_charger_that_stops_gives_back_what_it_has_not_sent(rig: Rig) -> None:
+    # given
+    await rig.owe()
+    rig.crew.charger.stop()
+
+    # when
+    counts = await rig.charge()
+
+    # then
+    assert counts.rows == 0
+    assert (await rig.cycle())["claim_epoch"] == 0
+    assert (await rig.charge(rig.hire("worker-2"))).rows == 1
+
+
+async def test_an_attempt_that_is_opened_while_the_charger_stops_is_handed_over_unsent(rig: Rig) -> None:
+    # given
+    await rig.owe()
+    between_intent_and_send(rig, rig.crew.charger.stop)
+
+    # when
+    await rig.charge()
+
+    # then
+    assert await rig.posts() == []
+    assert (await rig.attempt())["look_at"] == rig.clock.now()
+    await rig.reconcile(rig.hire("worker-2"))
+    assert (await rig.cycle())["status"] == "paid"
+
+
+async def test_two_chargers_never_charge_one_cycle_twice(rig: Rig, database: DatabaseUrls) -> None:
+    # given
+    async with a_database(database) as second_pools:
+        other = rig.hire("worker-2", database=second_pools)
+        owed = [await rig.owe(f"sub-{number}", f"bk-ok-{number}") for number in range(60)]
+
+        # when
+        async def all_paid() -> bool:
+            await rig.crew.charger.run_once(rig.clock.now())
+            await other.charger.run_once(rig.clock.now())
+            paid = await rig.admin.fetchval("SELECT count(*) FROM billing.cycles WHERE status = 'paid'")
+            return bool(paid == len(owed))
+
+        await eventually(all_paid)
+        await other.charges.drained()
+
+    # then
+    truth = await rig.ask("GET", "/truth")
+    assert sorted(truth["successes"]) == sorted(owed)
+    assert set(truth["successes"].values()) == {1}
+    assert truth["executions"] == len(owed)
+
+
+async def test_a_lease_that_ran_out_is_not_a_second_charge(rig: Rig) -> None:
+    """The first worker stops between its claim and its intent; another takes the cycle; the first wakes up."""
+    # given
+    payment_id = await rig.owe()
+    late = rig.hire("worker-2")
+    taken: list[Any] = []
+    open_now = late.charger._open
+
+    async def open_much_later(intents: list[Any]) -> list[Any]:
+        taken.extend(intents)
+        rig.clock.advance(seconds=61)
+        await rig.charge()
+        return await open_now(intents)
+
+    late.charger._open = open_much_later  # type: ignore[method-assign]
+
+    # when
+    await rig.charge(late)
+
+    # then
+    assert len(taken) == 1
+    assert len(await rig.posts()) == 1
+    assert len(await rig.tries(payment_id)) == 1
+    assert len(await rig.attempts()) == 1
+
+
+async def test_a_first_send_never_starts_after_the_window_of_its_intent(database: DatabaseUrls) -> None:
+    """Its lease may have run out by then, and the reconciler may be sending the same bytes."""
+    async with a_rig(database, rules=some_rules(ask_first=timedelta(seconds=5)), sending_seconds=0.5) as rig:
+        # given
+        await rig.owe()
+        between_intent_and_send(rig, lambda: rig.portone.limiter.pause(3.0))
+
+        # when
+        await rig.charge()
+
+        # then
+        assert await rig.posts() == []
+        assert (await rig.attempt())["look_at"] == rig.clock.now() + timedelta(seconds=5)
+
+
+def between_intent_and_send(rig: Rig, act: Callable[[], None]) -> None:
+    """Have something happen when the intent is committed and nothing is sent yet."""
+    open_now = rig.crew.charger._open
+
+    async def opened(intents: list[Any]) -> list[Any]:
+        attempts = await open_now(intents)
+        act()
+        return attempts
+
+    rig.crew.charger._open = opened  # type: ignore[method-assign]
