@@ -29,7 +29,7 @@ COPY --from=build /opt/venv /opt/venv
 ENV PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 BILLING_HTTP_ADDRESS=0.0.0.0:9464
 USER 10001:10001
 EXPOSE 9464
-# The drain begins at SIGTERM; give it more than the read timeout (docker stop --time 120).
+# The drain begins at SIGTERM; give it more than BILLING_SHUTDOWN_GRACE_SECONDS (docker stop --time 270).
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["billing-worker"]
 CMD ["run"]

@@ -7,6 +7,7 @@ the second leaves at once, which the database survives as it survives a kill.
 import asyncio
 import gc
 import os
+import resource
 import signal
 import socket
 from collections.abc import AsyncIterator, Mapping
@@ -26,7 +27,7 @@ from billing_worker.portone import wire
 from billing_worker.portone.client import ClientOptions, PortOneClient
 from billing_worker.settings import Settings
 from billing_worker.store import control, db, migrate
-from billing_worker.store.db import Database, DatabaseGoneError
+from billing_worker.store.db import Database
 from billing_worker.workers.charger import Charger, ChargerLimits, slots_for
 from billing_worker.workers.collector import Collector, CollectorLimits
 from billing_worker.workers.gate import SendingGate
@@ -243,6 +244,7 @@ async def run(settings: Settings, environ: Mapping[str, str]) -> int:
     Returns the exit code. Raises StartUpRefusedError or DatabaseGoneError.
     """
     telemetry.start_logging(level=settings.log_level, log_format=settings.log_format)
+    _leave_no_core()
     _calm_collector()
     systemd = Systemd(environ)
     async with _made(settings) as daemon:
@@ -253,6 +255,11 @@ async def run(settings: Settings, environ: Mapping[str, str]) -> int:
         async with web.serve(app, settings.http_address) as address:
             log.info("web.listening", address=address)
             return await daemon.serve(systemd)
+
+
+def _leave_no_core() -> None:
+    """Let a crash write no core file: it would hold the API secret and billing keys."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 def _calm_collector() -> None:
@@ -274,7 +281,7 @@ async def _made(settings: Settings) -> AsyncIterator[Daemon]:
             settings.database_url.get_secret_value(), pool_limits(settings), application_name="billing-worker"
         )
         stack.push_async_callback(database.close)
-        await refuse_unfit(database)
+        await refuse_unfit(database, settings.portone_store_id)
         portone = PortOneClient(
             client_options(settings), host_time=lambda: clock.now() + timedelta(seconds=clock.skew_seconds)
         )
@@ -282,13 +289,17 @@ async def _made(settings: Settings) -> AsyncIterator[Daemon]:
         yield Daemon(settings, database, portone, clock)
 
 
-async def refuse_unfit(database: Database) -> None:
-    """Refuse a server that does not keep its promises and a role that could change the ledger.
+async def refuse_unfit(database: Database, store_id: str) -> None:
+    """Refuse a server that breaks its promises, another store's database, and a role that could change the ledger.
 
     Raises StartUpRefusedError.
     """
     try:
         problems = await control.unfit_server(database.claims, migrate.newest_version())
+        problems += [
+            f"this database bills store {other}, not {store_id}: give each store a database of its own"
+            for other in await control.other_stores(database.claims, store_id)
+        ]
         problems += [
             f"this role has {right}, which it must not: {remedy}"
             for right, remedy in await control.excess_rights(database.claims)
@@ -332,6 +343,7 @@ def charging_rules(settings: Settings) -> ChargingRules:
         live=settings.portone_live,
         fruitless_claims_max=settings.fruitless_claims_max,
         clock_skew_max=timedelta(seconds=settings.clock_skew_max_seconds),
+        at_work_for=timedelta(seconds=settings.longest_charge_seconds),
         resend_until=timedelta(seconds=settings.resend_until_seconds),
         void_after=timedelta(seconds=settings.void_after_seconds),
         ask_first=timedelta(seconds=settings.ask_first_seconds),
@@ -356,6 +368,3 @@ def request_body(cycle: ClaimedCycle, *, store_id: str, channel_key: str | None)
         cycle_number=cycle.cycle_number,
         amount=cycle.price,
     )
-
-
-__all__ = ["DatabaseGoneError", "StartUpRefusedError", "run"]

@@ -28,10 +28,6 @@ class Systemd:
         """Shutdown has begun."""
         return self._send("STOPPING=1", f"STATUS={_one_line(status)}" if status else "")
 
-    def status(self, text: str) -> bool:
-        """One line for `systemctl status`."""
-        return self._send(f"STATUS={_one_line(text)}")
-
     def watchdog(self) -> bool:
         """The sweeps still move. Send it only after looking."""
         return self._send("WATCHDOG=1")

@@ -22,10 +22,12 @@ BEGIN
     NEW.sequence := head.sequence + 1;
     NEW.previous_hash := head.entry_hash;
     NEW.recorded_at := clock_timestamp();
+    -- The login: current_user is the owner in here.
+    NEW.written_by := session_user;
     NEW.entry_hash := sha256(convert_to(jsonb_build_array(
         encode(NEW.previous_hash, 'hex'), NEW.subscription_id, NEW.sequence, NEW.kind, NEW.cycle_id, NEW.attempt_id,
         NEW.payment_id, NEW.amount_minor, NEW.currency, NEW.pg_tx_id, NEW.code, NEW.message, NEW.source, NEW.actor,
-        (extract(epoch FROM NEW.recorded_at) * 1000000)::bigint
+        NEW.written_by, (extract(epoch FROM NEW.recorded_at) * 1000000)::bigint
     )::text, 'UTF8'));
     UPDATE billing.ledger_heads h SET sequence = NEW.sequence, entry_hash = NEW.entry_hash
     WHERE h.shard = NEW.shard AND h.subscription_id = NEW.subscription_id;
@@ -70,6 +72,7 @@ CREATE TABLE billing.attempts (
     decline_code text,
     decline_message text,
     verified_at timestamp with time zone,
+    contradiction text,
     CONSTRAINT attempts_asked CHECK (((status <> 'open'::text) OR (look_at IS NOT NULL))),
     CONSTRAINT attempts_body CHECK (((status = 'open'::text) = (request_body IS NOT NULL))),
     CONSTRAINT attempts_settled CHECK (((status = 'open'::text) = (settled_at IS NULL))),
@@ -122,6 +125,7 @@ WITH (fillfactor='80', autovacuum_vacuum_scale_factor='0.01');
 CREATE VIEW billing.attempt_list AS
  SELECT a.shard,
     a.attempt_id,
+    a.subscription_id,
     s.business_key,
     a.cycle_id,
     a.payment_id,
@@ -141,6 +145,7 @@ CREATE VIEW billing.attempt_list AS
     a.decline_code,
     a.decline_message,
     a.verified_at,
+    a.contradiction,
     a.worker,
     encode(a.request_sha256, 'hex'::text) AS request_sha256
    FROM (billing.attempts a
@@ -170,6 +175,7 @@ CREATE TABLE billing.ledger (
     message text DEFAULT ''::text NOT NULL,
     source text NOT NULL,
     actor text DEFAULT ''::text NOT NULL,
+    written_by text NOT NULL,
     recorded_at timestamp with time zone NOT NULL,
     previous_hash bytea NOT NULL,
     entry_hash bytea NOT NULL,
@@ -213,6 +219,7 @@ CREATE TABLE billing.cycles (
     order_name text NOT NULL,
     mode text DEFAULT 'charge'::text NOT NULL,
     correction_number smallint DEFAULT 0 NOT NULL,
+    store_id text NOT NULL,
     payment_id text NOT NULL,
     status text DEFAULT 'due'::text NOT NULL,
     claimable_at timestamp with time zone NOT NULL,
@@ -237,6 +244,7 @@ WITH (fillfactor='80', autovacuum_vacuum_scale_factor='0.01');
 CREATE VIEW billing.cycle_list AS
  SELECT c.shard,
     c.cycle_id,
+    c.subscription_id,
     s.business_key,
     c.cycle_number,
     c.period_start_on,
@@ -278,6 +286,7 @@ CREATE VIEW billing.ledger_entries AS
     l.message,
     l.source,
     l.actor,
+    l.written_by,
     l.recorded_at
    FROM (billing.ledger l
      JOIN billing.subscriptions s ON (((s.shard = l.shard) AND (s.subscription_id = l.subscription_id))));
@@ -342,7 +351,18 @@ UNION ALL
     subscriptions.held_reason,
     NULL::text AS payment_id
    FROM billing.subscriptions
-  WHERE (subscriptions.status = 'held'::text);
+  WHERE (subscriptions.status = 'held'::text)
+UNION ALL
+ SELECT c.business_key,
+    c.cycle_number,
+    c.due_at,
+    c.amount_minor,
+    c.currency,
+    a.contradiction AS held_reason,
+    c.payment_id
+   FROM (billing.attempts a
+     JOIN billing.cycle_list c ON (((c.shard = a.shard) AND (c.cycle_id = a.cycle_id))))
+  WHERE ((a.contradiction IS NOT NULL) AND (c.status = 'paid'::text));
 
 CREATE VIEW billing.last_day AS
  SELECT kind,
@@ -490,6 +510,8 @@ ALTER TABLE ONLY billing.subscriptions
 ALTER TABLE ONLY billing.subscriptions
     ADD CONSTRAINT subscriptions_pkey PRIMARY KEY (shard, subscription_id);
 
+CREATE INDEX attempts_contradicted ON billing.attempts USING btree (shard, attempt_id) WHERE (contradiction IS NOT NULL);
+
 CREATE UNIQUE INDEX attempts_one_open ON billing.attempts USING btree (shard, cycle_id) WHERE (status = 'open'::text);
 
 CREATE UNIQUE INDEX attempts_one_paid ON billing.attempts USING btree (shard, cycle_id) WHERE (status = 'paid'::text);
@@ -508,7 +530,11 @@ CREATE INDEX ledger_recorded ON billing.ledger USING btree (recorded_at);
 
 CREATE INDEX outbox_created ON billing.outbox USING btree (created_at, event_id);
 
+CREATE INDEX subscriptions_by_key ON billing.subscriptions USING btree (business_key);
+
 CREATE INDEX subscriptions_due ON billing.subscriptions USING btree (shard, next_due_at) WHERE (status = 'active'::text);
+
+CREATE INDEX subscriptions_held ON billing.subscriptions USING btree (shard, subscription_id) WHERE (status = 'held'::text);
 
 CREATE TRIGGER ledger_append_only BEFORE DELETE OR UPDATE ON billing.ledger FOR EACH STATEMENT EXECUTE FUNCTION billing.refuse_change();
 
@@ -536,7 +562,37 @@ GRANT USAGE ON SCHEMA billing TO billing_auditor;
 
 REVOKE ALL ON FUNCTION billing.chain_entry() FROM PUBLIC;
 
-GRANT SELECT,INSERT,UPDATE ON TABLE billing.attempts TO billing_worker;
+GRANT SELECT,INSERT ON TABLE billing.attempts TO billing_worker;
+
+GRANT UPDATE(status) ON TABLE billing.attempts TO billing_worker;
+
+GRANT UPDATE(request_body) ON TABLE billing.attempts TO billing_worker;
+
+GRANT UPDATE(last_sent_at) ON TABLE billing.attempts TO billing_worker;
+
+GRANT UPDATE(look_at) ON TABLE billing.attempts TO billing_worker;
+
+GRANT UPDATE(look_epoch) ON TABLE billing.attempts TO billing_worker;
+
+GRANT UPDATE(looks) ON TABLE billing.attempts TO billing_worker;
+
+GRANT UPDATE(settled_at) ON TABLE billing.attempts TO billing_worker;
+
+GRANT UPDATE(source) ON TABLE billing.attempts TO billing_worker;
+
+GRANT UPDATE(transaction_id) ON TABLE billing.attempts TO billing_worker;
+
+GRANT UPDATE(pg_tx_id) ON TABLE billing.attempts TO billing_worker;
+
+GRANT UPDATE(paid_at) ON TABLE billing.attempts TO billing_worker;
+
+GRANT UPDATE(decline_code) ON TABLE billing.attempts TO billing_worker;
+
+GRANT UPDATE(decline_message) ON TABLE billing.attempts TO billing_worker;
+
+GRANT UPDATE(verified_at) ON TABLE billing.attempts TO billing_worker;
+
+GRANT UPDATE(contradiction) ON TABLE billing.attempts TO billing_worker;
 
 GRANT SELECT,INSERT ON TABLE billing.subscriptions TO billing_worker;
 
@@ -576,7 +632,25 @@ GRANT SELECT ON TABLE billing.collected_by_day TO billing_auditor;
 GRANT SELECT,INSERT,UPDATE ON TABLE billing.control TO billing_worker;
 GRANT SELECT ON TABLE billing.control TO billing_auditor;
 
-GRANT SELECT,INSERT,UPDATE ON TABLE billing.cycles TO billing_worker;
+GRANT SELECT,INSERT ON TABLE billing.cycles TO billing_worker;
+
+GRANT UPDATE(status) ON TABLE billing.cycles TO billing_worker;
+
+GRANT UPDATE(claimable_at) ON TABLE billing.cycles TO billing_worker;
+
+GRANT UPDATE(claim_epoch) ON TABLE billing.cycles TO billing_worker;
+
+GRANT UPDATE(fruitless_claims) ON TABLE billing.cycles TO billing_worker;
+
+GRANT UPDATE(attempts_count) ON TABLE billing.cycles TO billing_worker;
+
+GRANT UPDATE(declines_count) ON TABLE billing.cycles TO billing_worker;
+
+GRANT UPDATE(first_declined_at) ON TABLE billing.cycles TO billing_worker;
+
+GRANT UPDATE(held_reason) ON TABLE billing.cycles TO billing_worker;
+
+GRANT UPDATE(paid_at) ON TABLE billing.cycles TO billing_worker;
 
 GRANT SELECT ON TABLE billing.cycle_list TO billing_worker;
 GRANT SELECT ON TABLE billing.cycle_list TO billing_auditor;

@@ -12,17 +12,15 @@ class ChannelProfile:
     order_name_bytes_max: int
     customer_name_required: bool
     currencies: frozenset[str]
-    payment_id_max: int
     forbidden_in_order_name: frozenset[str]
 
 
-# 한국결제네트웍스. PortOne's quick guide: paymentId of at most 32 letters and digits, orderName of at most 256 bytes.
+# 한국결제네트웍스. PortOne's quick guide: orderName of at most 256 bytes.
 KPN = ChannelProfile(
     pg="KPN",
     order_name_bytes_max=256,
     customer_name_required=True,
     currencies=frozenset({"KRW"}),
-    payment_id_max=32,
     forbidden_in_order_name=frozenset(),
 )
 
@@ -32,7 +30,6 @@ OTHER = ChannelProfile(
     order_name_bytes_max=40,
     customer_name_required=False,
     currencies=frozenset({"KRW", "USD", "JPY"}),
-    payment_id_max=32,
     forbidden_in_order_name=frozenset("%&|$-+=[]"),
 )
 

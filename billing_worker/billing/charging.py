@@ -20,10 +20,13 @@ from billing_worker.billing.outcomes import (
     Refused,
     Unanswered,
 )
-from billing_worker.billing.states import AttemptStatus, SubscriptionStatus
+from billing_worker.billing.states import AttemptStatus, CycleStatus, SubscriptionStatus
 
 # Far above any dunning policy. A cycle that PortOne goes on refusing must end before a person, not go on for ever.
-ATTEMPTS_MAX = 100
+ATTEMPTS_MAX = 1000
+
+# A record may lag behind the answer; one look that does not show a payment is no reason to wake a person.
+LOOKS_BEFORE_DOUBT = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,7 @@ class ChargingRules:
     live: bool  # payments must be of a LIVE channel; else of a TEST channel
     fruitless_claims_max: int
     clock_skew_max: timedelta
+    at_work_for: timedelta  # how long PortOne may be at work on a send whose answer was lost
     resend_until: timedelta  # from the first send; PortOne forgets a key after three hours
     void_after: timedelta  # of finding nothing, from the last possible send
     ask_first: timedelta
@@ -152,7 +156,7 @@ def weigh(attempt: Attempt, answer: Outcome | None, look: Look, *, now: datetime
             return _paid(attempt, look, rules)
         case Payment() if look.status in outcomes.PAYMENT_FAILED:
             if is_of_attempt(attempt, look, rules):
-                return Declined(look.failure_code, look.failure_message, look.transaction_id)
+                return _declined(look, answer)
             return _nothing_found(attempt, answer, now=now, rules=rules)
         case Payment():
             return _wait(attempt, now, rules, f"payment is {look.status}")
@@ -162,8 +166,6 @@ def is_of_attempt(attempt: Attempt, payment: Payment, rules: ChargingRules) -> b
     """Whether a failed payment speaks of this attempt, and not of an older try on the same payment_id."""
     if payment.transaction_id in attempt.older_transaction_ids:
         return False
-    if attempt.attempt_number == 1:
-        return True
     return payment.changed_at >= attempt.opened_at - rules.clock_skew_max
 
 
@@ -193,8 +195,11 @@ def differences(attempt: Attempt, payment: Payment, rules: ChargingRules) -> tup
         found.append(f"currency is {payment.currency}, asked for {attempt.price.currency}")
     if payment.store_id != rules.store_id:
         found.append("store is another one")
-    if payment.is_test is not None and payment.is_test != wanted_test:
-        found.append(f"channel is {'TEST' if payment.is_test else 'LIVE'}, wanted {'TEST' if wanted_test else 'LIVE'}")
+    if payment.is_test != wanted_test:
+        has = {True: "TEST", False: "LIVE", None: "of no known type"}[payment.is_test]
+        found.append(f"channel is {has}, wanted {'TEST' if wanted_test else 'LIVE'}")
+    if attempt.pg_tx_id and payment.pg_tx_id and attempt.pg_tx_id != payment.pg_tx_id:
+        found.append("PG transaction is another one")
     return tuple(found)
 
 
@@ -217,17 +222,26 @@ def _paid(attempt: Attempt, payment: Payment, rules: ChargingRules) -> Paid | Co
     )
 
 
+def _declined(payment: Payment, answer: Outcome | None) -> Declined:
+    # The answer's words are the PG's own and always there; of a payment's failure every field is optional.
+    if isinstance(answer, Declined):
+        return Declined(answer.code, answer.message, payment.transaction_id)
+    return Declined(payment.failure_code, payment.failure_message, payment.transaction_id)
+
+
 def _nothing_found(
     attempt: Attempt, answer: Outcome | None, *, now: datetime, rules: ChargingRules
 ) -> Refused | Voided | Resend | Wait:
     match answer:
-        case Refused():
-            # Two witnesses: PortOne refused the bytes, and a look finds no money.
+        case Refused() if now >= attempt.opened_at + rules.at_work_for:
+            # Two witnesses: PortOne refused the bytes, and a look finds no money, after every earlier send has ended.
             return answer
-        case Declined() | NoVerdict() | Paid():
+        case Refused() | Declined() | NoVerdict() | Paid():
             return _wait(attempt, now, rules, "the answer is not confirmed yet")
         case None:
             pass
+    if attempt.cycle_status is CycleStatus.HELD:
+        return _wait(attempt, now, rules, "a person decides about the cycle")
     if now < attempt.opened_at + rules.resend_until:
         return Resend()
     if now >= attempt.last_sent_at + rules.void_after:
@@ -244,9 +258,10 @@ def _wait(attempt: Attempt, now: datetime, rules: ChargingRules, reason: str) ->
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """PortOne's record agrees with what we recorded."""
+    """PortOne's record agrees with what we recorded. What has been refunded since is the merchant's doing."""
 
     transaction_id: str
+    refunded_minor: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,7 +293,11 @@ def _review_paid(attempt: Attempt, look: Look, *, now: datetime, rules: Charging
             return _wait(attempt, now, rules, look.reason)
         case Payment() if look.status in outcomes.PAYMENT_PAID:
             problems = differences(attempt, look, rules)
-            return Contradiction("; ".join(problems)) if problems else Verified(look.transaction_id)
+            if problems:
+                return Contradiction("; ".join(problems))
+            return Verified(look.transaction_id, look.refunded_minor)
+        case Payment() | Absent() if attempt.looks < LOOKS_BEFORE_DOUBT:
+            return _wait(attempt, now, rules, "the record does not show the payment yet")
         case Payment():
             return Contradiction(f"PortOne answered paid and now says {look.status}")
         case Absent():

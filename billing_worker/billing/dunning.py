@@ -32,10 +32,11 @@ _MESSAGE_MAX = 500
 
 
 class DeclineKind(StrEnum):
-    """Whether the same card may yet pay."""
+    """What a decline says of the next try."""
 
     SOFT = "soft"
     HARD = "hard"
+    DUPLICATE = "duplicate"  # no refusal of the card: the PG believes that it has been paid
 
 
 class GiveUpReason(StrEnum):
@@ -105,8 +106,8 @@ class DunningPolicy:
 _RULES: tuple[tuple[re.Pattern[str], DeclineKind], ...] = tuple(
     (re.compile(pattern), kind)
     for pattern, kind in (
-        # "Already paid" on this payment_id is settled by looking, which the next attempt does before anything else.
-        (r"(주문번호|거래|요청|전문|승인).*중복|기승인|이미(승인|결제|처리)|duplicate", DeclineKind.SOFT),
+        # The PG says that it may have the money already. Asking it again could take it twice, so a person looks.
+        (r"(주문번호|거래|요청|전문|승인).*중복|기승인|이미(승인|결제|처리)|duplicate", DeclineKind.DUPLICATE),
         # The merchant's own limit or contract, which is no fault of the card: before limits and before every hard word.
         (r"가맹점|상점|업체|서브몰|단말기|계약|merchant|terminal", DeclineKind.SOFT),
         (r"(비밀번호|인증).*(횟수|회수).*초과", DeclineKind.HARD),
@@ -163,11 +164,13 @@ def next_try(
 
 def next_retry(
     policy: DunningPolicy, *, first_declined_at: datetime, declines: int, now: datetime, kind: DeclineKind
-) -> RetryAt | GiveUp:
+) -> NextTry:
     """When a cycle declined that many times is tried again. A hard decline is final; so is that of the last retry."""
     assert declines >= 1, "a retry follows a decline"
     if kind is DeclineKind.HARD:
         return GiveUp(GiveUpReason.HARD_DECLINE)
+    if kind is DeclineKind.DUPLICATE:
+        return Hold("the PG says that it has been paid already")
     if declines > len(policy.retry_after):
         return GiveUp(GiveUpReason.RETRIES_EXHAUSTED)
     planned = policy.retry_after[declines - 1]

@@ -49,7 +49,8 @@ class StoredEntry:
     code: str
     message: str
     source: str
-    actor: str
+    actor: str  # who the writer says that it is
+    written_by: str  # who the database knows it is: the login
     recorded_at: datetime
     previous_hash: bytes
     entry_hash: bytes
@@ -77,6 +78,7 @@ def entry_hash(entry: StoredEntry) -> bytes:
         entry.message,
         entry.source,
         entry.actor,
+        entry.written_by,
         (entry.recorded_at - _EPOCH) // _MICROSECOND,
     ]
     return hashlib.sha256(json.dumps(fields, ensure_ascii=False).encode()).digest()

@@ -7,9 +7,8 @@ database makes the same ones and PortOne refuses the second payment.
 
 import base64
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime
-from enum import StrEnum
 
 from billing_worker.billing.billing_key import BillingKey
 from billing_worker.billing.money import Money
@@ -17,12 +16,6 @@ from billing_worker.billing.states import AttemptStatus, CycleStatus, Subscripti
 
 SHARDS = 64
 ATTEMPT_NUMBER_MAX = 9999  # what fits the four digits of an idempotency key
-
-
-class Mode(StrEnum):
-    """How a cycle is collected."""
-
-    CHARGE = "charge"
 
 
 def shard_of(business_key: str) -> int:
@@ -69,7 +62,7 @@ class ClaimedCycle:
     payment_id: str
     price: Money
     order_name: str
-    customer: Customer
+    customer: Customer = field(repr=False)
     billing_key: BillingKey
     claim_epoch: int
     fruitless_claims: int
@@ -88,6 +81,7 @@ class Attempt:
     cycle_number: int
     cycle_status: CycleStatus
     attempt_number: int
+    store_id: str  # whose payment_id it is
     attempts_count: int  # of the cycle: higher than attempt_number when a newer attempt exists
     payment_id: str
     idempotency_key: str

@@ -93,7 +93,7 @@ def settle(
         cycle_from=frozenset({attempt.cycle_status}) & _UNDER_WAY,
         cycle_status=end.status,
         entries=(told, *end.entries),
-        events=_unpaid_events(attempt, code, message, end),
+        events=_unpaid_events(attempt, code, message, end, declined=declined),
         claimable_at=end.claimable_at,
         held_reason=end.held_reason,
         look_at=now + rules.recheck_after[0] if rules.recheck_after else None,
@@ -159,17 +159,18 @@ def _cycle_end(
             assert_never(step)
 
 
-def _unpaid_events(attempt: Attempt, code: str, message: str, end: _CycleEnd) -> tuple[Event, ...]:
+def _unpaid_events(attempt: Attempt, code: str, message: str, end: _CycleEnd, *, declined: bool) -> tuple[Event, ...]:
+    """What the merchant's systems learn: nothing of a broken channel or of an attempt that never reached PortOne."""
     named = _named(attempt)
     retry_at = end.claimable_at.isoformat() if end.claimable_at else None
-    declined = Event("charge.declined", named | {"code": code, "message": message, "retry_at": retry_at})
-    match end.status:
-        case CycleStatus.GIVEN_UP:
-            return (declined, Event("charge.given_up", named | {"reason": end.gives_up}))
-        case CycleStatus.HELD:
-            return (declined, Event("charge.held", named | {"reason": end.held_reason}))
-        case _:
-            return (declined,)
+    events = [Event("charge.declined", named | {"code": code, "message": message, "retry_at": retry_at})]
+    if not declined:
+        events.clear()
+    if end.status is CycleStatus.GIVEN_UP:
+        events.append(Event("charge.given_up", named | {"reason": end.gives_up}))
+    if end.status is CycleStatus.HELD and attempt.cycle_status is not CycleStatus.HELD:
+        events.append(Event("charge.held", named | {"reason": end.held_reason}))
+    return tuple(events)
 
 
 def _named(attempt: Attempt) -> dict[str, EventValue]:

@@ -28,11 +28,12 @@ _ANSWERED = "HTTP "
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing that was asked: whether it answered, and what is wrong with it."""
+    """One thing that was asked: whether it answered, what is wrong with it, and what is only unwise."""
 
     name: str
     answers: bool
     problems: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
 
 
 def check_config(as_json: AsJson = False) -> None:
@@ -67,14 +68,15 @@ async def _checks(given: "Settings") -> tuple[Check, ...]:
 async def _check_database(given: "Settings") -> Check:
     from billing_worker.cli.database import gone, refused
     from billing_worker.daemon import StartUpRefusedError, pool_limits, refuse_unfit
-    from billing_worker.store import db
+    from billing_worker.store import control, db
 
     try:
         database = await db.connect(
             given.database_url.get_secret_value(), pool_limits(given), application_name="billing-worker cli"
         )
         try:
-            await refuse_unfit(database)
+            await refuse_unfit(database, given.portone_store_id)
+            warnings = tuple(await control.logged_parameters(database.claims))
         finally:
             await database.close()
     except db.DatabaseGoneError as error:
@@ -84,7 +86,7 @@ async def _check_database(given: "Settings") -> Check:
         return Check("database", answers=True, problems=(f"{failure.message}: {failure.remedy}",))
     except StartUpRefusedError as error:
         return Check("database", answers=True, problems=tuple(str(error).splitlines()))
-    return Check("database", answers=True, problems=())
+    return Check("database", answers=True, problems=(), warnings=warnings)
 
 
 async def _check_portone(given: "Settings") -> Check:
@@ -118,3 +120,5 @@ def _show(check: Check) -> None:
     output.say(f"{check.name}: {state if check.answers else 'does not answer'}")
     for problem in check.problems:
         output.say(f"  {output.printable(problem)}")
+    for warning in check.warnings:
+        output.say(f"  warning: {output.printable(warning)}")

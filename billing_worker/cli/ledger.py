@@ -1,23 +1,25 @@
-"""The commands about the ledger: read its newest entries, and verify that nobody has changed one."""
+"""The commands about the ledger: read its newest entries, seal it, and verify that nobody has changed one."""
 # Commands import what they need when they run: --help must not wait for a database driver.
 # ruff: noqa: PLC0415
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime, timedelta
+from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 from zoneinfo import ZoneInfo
 
 import typer
 
 from billing_worker.cli import output
-from billing_worker.cli.exits import Exit
+from billing_worker.cli.exits import Exit, Failure
 from billing_worker.cli.options import AsJson, Limit
 
 if TYPE_CHECKING:
     from billing_worker.store.db import Database
 
-app = typer.Typer(no_args_is_help=True, help="The ledger: read it, verify it.")
+app = typer.Typer(no_args_is_help=True, help="The ledger: read it, seal it, verify it.")
 
 FOLLOW_SECONDS = 1.0
 FOLLOW_PAGE_ROWS = 2_000
@@ -25,8 +27,9 @@ FOLLOW_PAGE_ROWS = 2_000
 # An entry is stamped when it is written and seen when its transaction commits, which may be a moment later.
 LATE_COMMIT = timedelta(seconds=5)
 
-# One shard's chains are read in one statement; a ledger of years takes its time.
-VERIFY_SECONDS = 600.0
+# A statement reads a page of some thousand entries; beside busy workers that may take a moment.
+PAGE_SECONDS = 60.0
+SEALED_HEADS_PAGE = 1_000
 
 _COLUMNS: tuple[output.Column, ...] = (
     ("recorded", "recorded_at"),
@@ -39,6 +42,7 @@ _COLUMNS: tuple[output.Column, ...] = (
     ("message", "message"),
     ("source", "source"),
     ("by", "actor"),
+    ("login", "written_by"),
 )
 
 Since = Annotated[
@@ -79,31 +83,81 @@ def tail(
 
 
 @app.command("verify")
-def verify(as_json: AsJson = False) -> None:
-    """Recompute every chain of entries and compare every paid cycle with its entry."""
+def verify(
+    seal: Annotated[
+        Path | None,
+        typer.Option("--seal", metavar="FILE", help="A seal that was taken before: is all that it saw still there?"),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Recompute every chain of entries, and compare entries with cycles and attempts."""
     from billing_worker.billing.model import SHARDS
+    from billing_worker.billing.seal import Seal
     from billing_worker.cli.database import on_database
     from billing_worker.store import ledger
 
+    heads = Seal()
+
     async def recompute(database: "Database") -> tuple[int, list[str]]:
-        entries, faults = 0, []
+        entries = 0
+        faults = await _broken_seals(database, seal) if seal else []
         for shard in range(SHARDS):
             # Workers go on writing meanwhile: a chain and its head must be read at one moment.
             async with database.claims.snapshot() as moment:
-                count, found = await ledger.verify_shard(moment, shard)
+                count, found = await ledger.verify_shard(moment, shard, seal=heads)
             entries += count
             faults += [f"shard {shard}, {fault}" for fault in found]
         return entries, faults
 
-    entries, faults = on_database(recompute, command_seconds=VERIFY_SECONDS)
+    entries, faults = on_database(recompute, command_seconds=PAGE_SECONDS)
     if as_json:
-        output.document({"entries": entries, "faults": faults})
+        output.document({"entries": entries, "faults": faults, "root": heads.root})
     else:
         for fault in faults:
             output.say(output.printable(fault))
-        output.say(f"{entries:,} entries read, {len(faults):,} faults")
+        output.say(f"{entries:,} entries read, {len(faults):,} faults, root {heads.root}")
     if faults:
         raise typer.Exit(Exit.FOUND)
+
+
+@app.command("seal")
+def seal(as_json: AsJson = False) -> None:
+    """Print the head of every chain, one JSON object a line, to be kept where nobody of the database can reach."""
+    from billing_worker.billing.model import SHARDS
+    from billing_worker.billing.seal import Seal
+    from billing_worker.cli.database import on_database
+    from billing_worker.store import ledger
+
+    del as_json  # it is JSON in any case
+    heads = Seal()
+
+    async def write(database: "Database") -> None:
+        for shard in range(SHARDS):
+            async with database.claims.snapshot() as moment:
+                async for head in ledger.read_heads(moment, shard):
+                    output.say(heads.add(head))
+
+    on_database(write, command_seconds=PAGE_SECONDS)
+    output.say(heads.last_line())
+
+
+async def _broken_seals(database: "Database", file: Path) -> list[str]:
+    """What a seal has seen and the database no longer has. Raises Failure where the file is no whole seal."""
+    from billing_worker.billing.seal import SealError, SealReader
+    from billing_worker.store import ledger
+
+    reader, faults = SealReader(), list[str]()
+    try:
+        with file.open(encoding="utf-8") as lines:
+            while page := list(islice(lines, SEALED_HEADS_PAGE)):
+                heads = [head for line in page if (head := reader.take(line)) is not None]
+                faults += await ledger.broken_seals(database.claims, heads)
+        reader.finish()
+    except (OSError, UnicodeDecodeError) as error:
+        raise Failure(Exit.REFUSED, "seal", f"{file} cannot be read ({type(error).__name__})") from None
+    except SealError as error:
+        raise Failure(Exit.REFUSED, "seal", f"{file} is no whole seal: {error}") from None
+    return faults
 
 
 async def _later(

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from billing_worker.store.db import Database
 
 attempt = typer.Typer(no_args_is_help=True, help="Attempts: what was tried on one payment id.")
-cycle = typer.Typer(no_args_is_help=True, help="Cycles: skip one, or order another try.")
+cycle = typer.Typer(no_args_is_help=True, help="Cycles: skip one, hold it, accept it, or order another try.")
 
 # When the truth of an attempt that a skip closed is looked at: a payment under way has turned up by then.
 RECHECK_AFTER = timedelta(minutes=10)
@@ -38,6 +38,7 @@ _ATTEMPT_COLUMNS: tuple[output.Column, ...] = (
     ("message", "decline_message"),
     ("PG transaction", "pg_tx_id"),
     ("verified", "verified_at"),
+    ("differs", "contradiction"),
     ("looks", "looks"),
     ("next look", "look_at"),
     ("worker", "worker"),
@@ -101,6 +102,31 @@ def retry_cycle(payment_id: PaymentId, reason: Reason, by: By = None, as_json: A
         message = f"no cycle {payment_id} is given up or held without an open attempt; nothing was done"
         raise Failure(Exit.NOT_FOUND, "not_found", message)
     _done({"payment_id": payment_id, "due": True}, f"{payment_id} is due again; a running worker tries it", as_json)
+
+
+@cycle.command("hold")
+def hold_cycle(payment_id: PaymentId, reason: Reason, by: By = None, as_json: AsJson = False) -> None:
+    """Set a cycle that is being collected aside, so that it may be skipped. Its attempt stays open."""
+    from billing_worker.cli.database import on_database
+    from billing_worker.store import cycles
+
+    who = actor(by)
+    if not on_database(lambda database: cycles.hold_cycle(database.claims, payment_id, reason=reason, actor=who)):
+        raise Failure(Exit.NOT_FOUND, "not_found", f"no cycle {payment_id} is being collected; nothing was done")
+    _done({"payment_id": payment_id, "held": True}, f"{payment_id} is held until a person decides", as_json)
+
+
+@cycle.command("accept")
+def accept_cycle(payment_id: PaymentId, reason: Reason, by: By = None, as_json: AsJson = False) -> None:
+    """Accept the payment of a paid cycle though PortOne's record differs from what was asked for."""
+    from billing_worker.cli.database import on_database
+    from billing_worker.store import cycles
+
+    who = actor(by)
+    if not on_database(lambda database: cycles.accept_cycle(database.claims, payment_id, reason=reason, actor=who)):
+        message = f"no paid cycle {payment_id} differs from PortOne's record; nothing was done"
+        raise Failure(Exit.NOT_FOUND, "not_found", message)
+    _done({"payment_id": payment_id, "accepted": True}, f"{payment_id} is accepted as it is", as_json)
 
 
 def exceptions(limit: Limit = 100, as_json: AsJson = False) -> None:

@@ -19,6 +19,7 @@ from billing_worker.cli.options import AsJson, PaymentId
 
 if TYPE_CHECKING:
     from billing_worker.settings import Settings
+    from billing_worker.store.attempts import LookOrder
     from billing_worker.store.db import Database
 
 
@@ -80,15 +81,17 @@ def reconcile(payment_id: PaymentId, as_json: AsJson = False) -> None:
 
     given = settings()
 
-    async def ask(database: "Database") -> tuple[Mapping[str, Any], Look, Comparison] | None:
+    async def ask(database: "Database") -> tuple[Mapping[str, Any], Look, Comparison, "LookOrder | None"] | None:
         rows = await attempts.show_attempts(database.claims, payment_id)
         if not rows:
             return None
         look = await _look(given, payment_id)
         comparison = compare(rows[-1], look, store_id=given.portone_store_id, live=given.portone_live)
+        order = None
         if comparison.verdict is not Verdict.EQUAL:
-            await attempts.look_soon(database.claims, payment_id, now=await control.primary_clock(database.claims))
-        return rows[-1], look, comparison
+            now = await control.primary_clock(database.claims)
+            order = await attempts.look_soon(database.claims, payment_id, now=now)
+        return rows[-1], look, comparison, order
 
     found = on_database(ask)
     if found is None:
@@ -131,7 +134,15 @@ def _kind(live: bool) -> str:
     return "LIVE" if live else "TEST"
 
 
-def _show(ours: Mapping[str, Any], look: Look, comparison: Comparison, *, as_json: bool) -> None:
+def _next(verdict: Verdict, order: "LookOrder | None") -> str:
+    if order is not None and order.being_sent:
+        return f"its worker is sending it; if that does not settle it, a look does at {output.shown(order.look_at)}"
+    return _WHAT_HAPPENS[verdict]
+
+
+def _show(
+    ours: Mapping[str, Any], look: Look, comparison: Comparison, order: "LookOrder | None", *, as_json: bool
+) -> None:
     if as_json:
         output.document(
             {
@@ -140,7 +151,8 @@ def _show(ours: Mapping[str, Any], look: Look, comparison: Comparison, *, as_jso
                 "differences": list(comparison.differences),
                 "ours": dict(ours),
                 "portone": asdict(look) if isinstance(look, Payment) else None,
-                "next": _WHAT_HAPPENS[comparison.verdict],
+                "next": _next(comparison.verdict, order),
+                "look_at": order.look_at if order else None,
             }
         )
         return
@@ -157,7 +169,7 @@ def _show(ours: Mapping[str, Any], look: Look, comparison: Comparison, *, as_jso
     output.table((("", "what"), ("here", "here"), ("at PortOne", "there")), rows)
     for difference in comparison.differences:
         output.say(f"  {output.printable(difference)}")
-    output.say(f"{comparison.verdict.value}; next: {_WHAT_HAPPENS[comparison.verdict]}")
+    output.say(f"{comparison.verdict.value}; next: {_next(comparison.verdict, order)}")
 
 
 def _status(look: Look) -> str:

@@ -16,9 +16,9 @@ API_SECRET = "demo-secret"  # noqa: S105
 
 _DAY_SECONDS = 86_400.0
 
-# A worker that is killed is followed up after its lease, and the lease must outlast the window, the longest call, a
-# look and the writes: 11 seconds and a little with what stands below.
-_ATTEMPT_LEASE_SECONDS = 11.5
+# A worker that is killed is followed up after its lease, and the lease must outlast the window, the longest charge,
+# two looks and the writes: 12.5 seconds with what stands below.
+_ATTEMPT_LEASE_SECONDS = 13
 
 # PortOne turns a reported failure into a payment before the first recheck, and the first retry comes after that.
 LATE_SUCCESS_SECONDS = 0.5

@@ -148,7 +148,10 @@ class Settings(BaseSettings):
         description="The PG behind the channel; its limits on order names and customer fields are checked on import.",
     )
     portone_live: bool = Field(
-        True, description="Whether payments must be of a live channel. A payment of the other kind is never believed."
+        True,
+        description="Whether payments must be of a live channel. One of the other kind is put on the exceptions list "
+        "as soon as PortOne's record of it is read; after an answer that says paid, that is "
+        "BILLING_VERIFY_AFTER_SECONDS later, so let entitlement wait for the verified look.",
     )
     portone_connect_seconds: Annotated[float, Field(gt=0, le=60)] = Field(
         5, description="How long to wait for a connection to PortOne."
@@ -184,10 +187,9 @@ class Settings(BaseSettings):
         description="After an intent no send may begin later than this: somebody else may by then be asking about it.",
     )
     attempt_lease_seconds: Seconds = Field(
-        180,
+        240,
         description="How long an open attempt belongs to the worker that opened it: the send window, the longest "
-        "call, the "
-        "longest look after it and the writes, or two workers would work on it at once.",
+        "charge, the two looks after it and the writes (200 s by default), or two workers would work on it at once.",
     )
     fruitless_claims_max: Annotated[int, Field(ge=2, le=1000)] = Field(
         10,
@@ -252,7 +254,9 @@ class Settings(BaseSettings):
         description="Where /livez, /readyz and /metrics are served. They have no log-in: keep them inside.",
     )
     shutdown_grace_seconds: Annotated[float, Field(gt=0, le=3600)] = Field(
-        120, description="After SIGTERM, how long charges in flight may take to be answered and written."
+        240,
+        description="After SIGTERM, how long what is in flight may take: a charge may be sent again within its send "
+        "window, is answered, looked at twice and written (200 s by default). Kill no worker sooner.",
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO", description="The least important event that is logged. At INFO an attempt is one line."

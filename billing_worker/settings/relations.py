@@ -15,7 +15,11 @@ from billing_worker.settings.fields import (
 )
 from billing_worker.settings.problems import Problem, env_name, written
 
-_CALL = ("portone_connect_seconds", "portone_read_seconds", "database_command_timeout_seconds")
+_SEND = ("send_window_seconds", "portone_connect_seconds", "portone_read_seconds")
+_CALL = (*_SEND, "portone_look_read_seconds", "database_command_timeout_seconds")
+
+# After an answer that says too little the payment is looked at, and then its single tries.
+_LOOKS_AFTER_A_CHARGE = 2
 
 
 def relation_problems(settings: Settings, *, ignored: frozenset[str] = frozenset()) -> list[Problem]:
@@ -52,8 +56,9 @@ def _relations(given: Settings) -> Iterator[_Relation]:
 
 def _call_relations(given: Settings) -> Iterator[_Relation]:
     """What must outlast a call and the writing of its outcome."""
-    settled_seconds = given.longest_charge_seconds + given.longest_write_seconds
-    lease_seconds = given.send_window_seconds + settled_seconds + given.longest_look_seconds
+    settled_seconds = (
+        _last_answer_seconds(given) + _LOOKS_AFTER_A_CHARGE * given.longest_look_seconds + given.longest_write_seconds
+    )
     yield _Relation(
         ("portone_read_seconds", "portone_base_url"),
         given.portone_read_seconds < PORTONE_READ_SECONDS_MIN and not given.portone_is_loopback,
@@ -61,10 +66,10 @@ def _call_relations(given: Settings) -> Iterator[_Relation]:
         f"give at least {PORTONE_READ_SECONDS_MIN}, unless PortOne is a simulator on a loopback address",
     )
     yield _Relation(
-        ("attempt_lease_seconds", "send_window_seconds", *_CALL, "portone_look_read_seconds"),
-        given.attempt_lease_seconds <= lease_seconds,
-        "two workers could work on one attempt: it must outlast the send window, a call, a look and the writes",
-        f"give more than {written(lease_seconds)}",
+        ("attempt_lease_seconds", *_CALL),
+        given.attempt_lease_seconds <= settled_seconds,
+        "two workers could work on one attempt: it must outlast the send window, a charge, two looks and the writes",
+        f"give more than {written(settled_seconds)}",
     )
     yield _Relation(
         ("claim_lease_seconds", "database_command_timeout_seconds"),
@@ -75,16 +80,16 @@ def _call_relations(given: Settings) -> Iterator[_Relation]:
     yield _Relation(
         ("shutdown_grace_seconds", *_CALL),
         given.shutdown_grace_seconds < settled_seconds,
-        "a charge in flight could not be answered and written before the end",
+        "a charge in flight may be sent again within its window, and could not be answered, looked at and written",
         f"give at least {written(settled_seconds)}",
     )
 
 
 def _key_relations(given: Settings) -> Iterator[_Relation]:
     """What must stay within PortOne's memory of a key, and what must stay outside it."""
-    last_seconds = given.resend_until_seconds + given.longest_charge_seconds + given.clock_skew_max_seconds
+    last_seconds = given.resend_until_seconds + _last_answer_seconds(given) + given.clock_skew_max_seconds
     yield _Relation(
-        ("resend_until_seconds", "portone_connect_seconds", "portone_read_seconds", "clock_skew_max_seconds"),
+        ("resend_until_seconds", *_SEND, "clock_skew_max_seconds"),
         last_seconds >= KEY_MEMORY_SECONDS,
         "the last resend could reach PortOne when it has forgotten the key, and charge again",
         f"give less than {written(given.resend_until_seconds - last_seconds + KEY_MEMORY_SECONDS)}",
@@ -124,3 +129,8 @@ def _order_relations(given: Settings) -> Iterator[_Relation]:
         "the warning would come after the page",
         f"give less than {written(given.unresolved_page_seconds)}",
     )
+
+
+def _last_answer_seconds(given: Settings) -> float:
+    """When the last send that an intent or a noted resend allows is over, counted from that intent."""
+    return given.send_window_seconds + given.longest_charge_seconds

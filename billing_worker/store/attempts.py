@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 import asyncpg
@@ -22,7 +22,7 @@ class Intent:
     cycle: ClaimedCycle
     attempt_number: int
     idempotency_key: str
-    request_body: bytes
+    request_body: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +31,16 @@ class ClaimedLook:
 
     attempt: Attempt
     look_epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class LookOrder:
+    """When an attempt that was asked about is looked at; while it is being sent, that is when its lease ends."""
+
+    shard: int
+    attempt_id: int
+    look_at: datetime
+    being_sent: bool
 
 
 async def open_attempts(
@@ -112,9 +122,11 @@ async def ask_again(db: Executor, looks: Sequence[tuple[Attempt, datetime | None
     await db.fetch("ask_again", *columns(rows, 3))
 
 
-async def verify_attempt(db: Executor, attempt: Attempt, *, now: datetime, transaction_id: str) -> None:
-    """Write down that PortOne's record of a paid attempt agrees with ours."""
-    await db.fetch("verify_attempt", attempt.shard, attempt.attempt_id, now, transaction_id)
+async def verify_attempt(
+    db: Executor, attempt: Attempt, *, now: datetime, transaction_id: str, refunded_minor: int, actor: str
+) -> None:
+    """Write down that PortOne's record of a paid attempt agrees with ours, and what of it has been refunded since."""
+    await db.fetch("verify_attempt", attempt.shard, attempt.attempt_id, now, transaction_id, refunded_minor, actor)
 
 
 async def contradict_attempt(db: Executor, attempt: Attempt, *, what: str, look_at: datetime, actor: str) -> bool:
@@ -127,15 +139,15 @@ async def hand_over_attempts(db: Executor, attempts: Sequence[Attempt], *, now: 
     await db.fetch("hand_over_attempts", [a.shard for a in attempts], [a.attempt_id for a in attempts], now)
 
 
-async def look_soon(db: Executor, payment_id: str, *, now: datetime) -> list[tuple[int, int]]:
-    """Have the newest attempt of a payment_id looked at next. Returns its shard and id; empty where there is none."""
+async def look_soon(db: Executor, payment_id: str, *, now: datetime) -> LookOrder | None:
+    """Have the newest attempt of a payment_id looked at next, unless its sender has it. None where there is none."""
     rows = await db.fetch("look_soon", list(range(SHARDS)), payment_id, now)
-    return [(row["shard"], row["attempt_id"]) for row in rows]
+    return LookOrder(**dict(rows[0])) if rows else None
 
 
 async def show_attempts(db: Executor, payment_id: str) -> list[asyncpg.Record]:
     """Every attempt on a payment_id, without its request."""
-    return await db.fetch("show_attempts", payment_id)
+    return await db.fetch("show_attempts", list(range(SHARDS)), payment_id)
 
 
 def _opened(row: asyncpg.Record, intent: Intent, now: datetime) -> Attempt:
@@ -149,6 +161,7 @@ def _opened(row: asyncpg.Record, intent: Intent, now: datetime) -> Attempt:
         cycle_number=cycle.cycle_number,
         cycle_status=CycleStatus.COLLECTING,
         attempt_number=intent.attempt_number,
+        store_id=row["store_id"],
         attempts_count=intent.attempt_number,
         payment_id=cycle.payment_id,
         idempotency_key=intent.idempotency_key,
@@ -174,6 +187,7 @@ def _attempt(row: asyncpg.Record) -> Attempt:
         cycle_number=row["cycle_number"],
         cycle_status=CycleStatus(row["cycle_status"]),
         attempt_number=row["attempt_number"],
+        store_id=row["store_id"],
         attempts_count=row["attempts_count"],
         payment_id=row["payment_id"],
         idempotency_key=row["idempotency_key"],

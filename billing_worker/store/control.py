@@ -55,6 +55,20 @@ async def unfit_server(db: Executor, schema_version: int) -> list[str]:
     return found
 
 
+async def other_stores(db: Executor, store_id: str) -> list[str]:
+    """The stores, other than ours, whose cycles the database has."""
+    return [row["store_id"] for row in await db.fetch("other_stores", store_id)]
+
+
 async def excess_rights(db: Executor) -> list[tuple[str, str]]:
     """Each right that the connected role has over the ledger and must not have, and how to take it away."""
     return [(row["grant_name"], row["remedy"]) for row in await db.fetch("excess_rights")]
+
+
+async def logged_parameters(db: Executor) -> list[str]:
+    """Why this server would write billing keys into its log; empty when it would not."""
+    return [
+        f"the server's {row['name']} is {row['value']}, so its log would show billing keys: "
+        f"ALTER DATABASE … SET {row['silence']} = {'off' if row['value'] == 'on' else '0'}"
+        for row in await db.fetch("logged_parameters")
+    ]

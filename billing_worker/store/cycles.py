@@ -39,7 +39,7 @@ class DueShard:
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """What stands in the queue, for the gauges. due is counted up to 2,000 a shard."""
+    """What stands in the queue, for the gauges. due is counted up to 2,000 a shard; held is the list of exceptions."""
 
     due: int
     oldest_due_at: datetime | None
@@ -48,13 +48,13 @@ class Backlog:
     oldest_open_at: datetime | None
 
 
-async def shards_due(db: Executor, now: datetime) -> list[DueShard]:
-    """The shards that have a cycle to collect."""
-    return [DueShard(row["shard"], row["suspect"]) for row in await db.fetch("shards_due", now)]
+async def shards_due(db: Executor, now: datetime, *, store_id: str) -> list[DueShard]:
+    """The shards that have a cycle of the store to collect, the one that has waited longest first."""
+    return [DueShard(row["shard"], row["suspect"]) for row in await db.fetch("shards_due", now, store_id)]
 
 
-async def open_cycles(db: Executor, cycles: Sequence[NewCycle]) -> int:
-    """Open the cycles and move their subscriptions on. Returns how many were opened."""
+async def open_cycles(db: Executor, cycles: Sequence[NewCycle], *, store_id: str) -> int:
+    """Open the store's cycles and move their subscriptions on. Returns how many were opened."""
     rows = [
         (
             c.shard,
@@ -71,14 +71,22 @@ async def open_cycles(db: Executor, cycles: Sequence[NewCycle]) -> int:
         )
         for c in cycles
     ]
-    return int((await db.fetch("open_cycles", *columns(rows, 11)))[0]["cycles"])
+    return int((await db.fetch("open_cycles", *columns(rows, 11), store_id))[0]["cycles"])
 
 
 async def claim_due_cycles(
-    db: Executor, shard: int, *, now: datetime, lease_until: datetime, limit: int, suspects: bool = False
+    db: Executor,
+    shard: int,
+    *,
+    store_id: str,
+    now: datetime,
+    lease_until: datetime,
+    limit: int,
+    suspects: bool = False,
 ) -> list[ClaimedCycle]:
     """Take up to limit of the shard's oldest due cycles until lease_until: suspects only, or none of them."""
-    return [_claimed(row) for row in await db.fetch("claim_due_cycles", shard, now, lease_until, limit, suspects)]
+    rows = await db.fetch("claim_due_cycles", shard, now, lease_until, limit, suspects, store_id)
+    return [_claimed(row) for row in rows]
 
 
 async def release_cycles(db: Executor, cycles: Sequence[ClaimedCycle], *, claimable_at: datetime) -> None:
@@ -104,6 +112,18 @@ async def skip_cycle(db: Executor, payment_id: str, *, reason: str, actor: str, 
 async def retry_cycle(db: Executor, payment_id: str, *, reason: str, actor: str, now: datetime) -> bool:
     """Make a held or given-up cycle due again. False where there is none that may be tried."""
     rows = await db.fetch("retry_cycle", list(range(SHARDS)), payment_id, reason, actor, now)
+    return bool(rows[0]["moved"])
+
+
+async def accept_cycle(db: Executor, payment_id: str, *, reason: str, actor: str) -> bool:
+    """Accept a payment that differs from what a paid cycle asked for. False where nothing differs."""
+    rows = await db.fetch("accept_cycle", list(range(SHARDS)), payment_id, reason, actor)
+    return bool(rows[0]["moved"])
+
+
+async def hold_cycle(db: Executor, payment_id: str, *, reason: str, actor: str) -> bool:
+    """Set a cycle that is being collected aside for a person. False where it is not being collected."""
+    rows = await db.fetch("hold_cycle", list(range(SHARDS)), payment_id, reason, actor)
     return bool(rows[0]["moved"])
 
 

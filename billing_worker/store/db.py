@@ -20,10 +20,12 @@ CONNECT_SECONDS = 10.0
 # Idle connections are renewed before a firewall forgets them.
 IDLE_SECONDS = 240.0
 
-# Classes of SQLSTATE after which the same statement may succeed later: connection, resources, operator
-# intervention, system,
-# serialisation and deadlock, lock not available, and a standby that was taken for a primary.
+# Classes of SQLSTATE after which the same statement may succeed later: connection, resources, operator intervention,
+# system, serialisation and deadlock, lock not available, and a standby that was taken for a primary.
 _PASSING_CLASSES = frozenset({"08", "40", "53", "55", "57", "58", "25"})
+
+# Classes that are about the values of a row: a value out of range, a constraint.
+_ROW_CLASSES = frozenset({"22", "23"})
 
 _NAMED = re.compile(r"^-- name: (\w+)\n(.*?)(?=^-- name: |\Z)", re.MULTILINE | re.DOTALL)
 
@@ -34,6 +36,10 @@ class DatabaseGoneError(Exception):
 
 class RowRefusedError(Exception):
     """Postgres refused what we asked: a constraint, a value, a right. Nothing was applied."""
+
+
+class StatementRefusedError(RowRefusedError):
+    """Postgres refused the statement for any row: a right, an object or a login is missing until somebody mends it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +77,7 @@ def translated(error: BaseException) -> DatabaseGoneError | RowRefusedError:
         named = f"{type(error).__name__} {state}" + (f" on {constraint}" if constraint else "")
         if state[:2] in _PASSING_CLASSES:
             return DatabaseGoneError(named)
-        return RowRefusedError(named)
+        return RowRefusedError(named) if state[:2] in _ROW_CLASSES else StatementRefusedError(named)
     if isinstance(error, ValueError) and not isinstance(error, asyncpg.ClientConfigurationError):
         # asyncpg could not even send the value, and it will not be able to the next time either.
         return RowRefusedError(type(error).__name__)

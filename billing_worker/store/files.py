@@ -41,11 +41,6 @@ def query_texts() -> list[str]:
     return [path.read_text(encoding="utf-8") for path in sorted((sql_directory() / "queries").glob("*.sql"))]
 
 
-def query_text(table: str) -> str:
-    """The named queries of one table."""
-    return (sql_directory() / "queries" / f"{table}.sql").read_text(encoding="utf-8")
-
-
 def roles_text() -> str:
     """The SQL that makes the group roles."""
     return (sql_directory() / "roles.sql").read_text(encoding="utf-8")

@@ -48,17 +48,23 @@ class Metrics:
 
     def _about_charges(self) -> None:
         self.claims = self._counter("claims_total", "Due cycles claimed.")
-        self.charges = self._counter("charges_total", "Charges sent, by what PortOne's answer means.", "outcome")
+        self.charges = self._counter(
+            "charges_total",
+            "Charges tried, by what became of them; no_verdict also where the send window closed before a send.",
+            "outcome",
+        )
         self.settled = self._counter(
             "settled_total", "Attempts settled, by verdict and how it was learnt.", "verdict", "source"
         )
-        self.charge_seconds = self._histogram("charge_seconds", "From sending a charge to its answer.", _CHARGE_SECONDS)
+        self.charge_seconds = self._histogram(
+            "charge_seconds", "From a charge's wait for its turn to its answer.", _CHARGE_SECONDS
+        )
         self.amount_minor = self._counter(
             "amount_minor_total", "Collected, in minor units (won, cents), by currency.", "currency"
         )
         self.looks = self._counter("looks_total", "Looks at PortOne's payments, by what they found.", "result")
         self.resends = self._counter("resends_total", "Same bytes sent again under the same key.")
-        self.in_flight = self._gauge("in_flight", "Charges sent and not answered yet.")
+        self.in_flight = self._gauge("in_flight", "Charges that wait for their turn, for an answer or to be written.")
         self.settle_batch_size = self._histogram(
             "settle_batch_size", "Outcomes written by one transaction.", _BATCH_SIZES
         )
@@ -77,9 +83,11 @@ class Metrics:
         self.exceptions = self._gauge("exceptions", "Cycles set aside for a person to decide.")
 
     def _about_sweeps(self) -> None:
-        self.sweep_runs = self._counter("sweep_runs_total", "Sweeps ended, well or not.", "sweep")
+        self.sweep_runs = self._counter("sweep_runs_total", "Sweeps that ended well.", "sweep")
         self.sweep_failures = self._counter("sweep_failures_total", "Sweeps that ended with an error.", "sweep")
-        self.sweep_seconds = self._histogram("sweep_seconds", "How long a sweep took.", _SWEEP_SECONDS, "sweep")
+        self.sweep_seconds = self._histogram(
+            "sweep_seconds", "How long a sweep that ended well took.", _SWEEP_SECONDS, "sweep"
+        )
         self.sweep_last_run = self._gauge(
             "sweep_last_run_timestamp_seconds", "When a sweep last ended well, in Unix time.", "sweep"
         )

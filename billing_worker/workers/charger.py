@@ -19,7 +19,7 @@ from billing_worker.billing.states import CycleStatus
 from billing_worker.clock import Clock
 from billing_worker.store import attempts, cycles
 from billing_worker.store.attempts import Intent
-from billing_worker.store.db import Pool, RowRefusedError
+from billing_worker.store.db import Pool, RowRefusedError, StatementRefusedError
 from billing_worker.telemetry import Metrics
 from billing_worker.workers.collector import Collector
 from billing_worker.workers.gate import SendingGate
@@ -101,7 +101,7 @@ class Charger:
         if self._gate.closed() or self._stopping:
             return Counts()
         room = await self._room()
-        due = await cycles.shards_due(self._claims, now) if room else []
+        due = await cycles.shards_due(self._claims, now, store_id=self._rules.store_id) if room else []
         taken = await self._take_suspects([each.shard for each in due if each.suspect], room)
         shards = [each.shard for each in due if not each.suspect]
         taken += await self._take_all(shards, room - taken)
@@ -148,7 +148,13 @@ class Charger:
     async def _take(self, shard: int, room: int, now: datetime, *, suspects: bool = False) -> int:
         lease_until = now + self._limits.claim_lease
         claimed = await cycles.claim_due_cycles(
-            self._claims, shard, now=now, lease_until=lease_until, limit=room, suspects=suspects
+            self._claims,
+            shard,
+            store_id=self._rules.store_id,
+            now=now,
+            lease_until=lease_until,
+            limit=room,
+            suspects=suspects,
         )
         if self._stopping:
             await cycles.release_cycles(self._claims, claimed, claimable_at=now)
@@ -187,6 +193,8 @@ class Charger:
         look_at = now + self._limits.attempt_lease
         try:
             return await attempts.open_attempts(self._claims, intents, now=now, look_at=look_at, worker=self._worker)
+        except StatementRefusedError:
+            raise
         except RowRefusedError as error:
             if len(intents) == 1:
                 # Its claims are counted, and past the bound it is set aside for a person.

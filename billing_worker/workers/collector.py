@@ -5,6 +5,7 @@ attempt's intent has been acknowledged before anything here is called.
 """
 
 import asyncio
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -12,16 +13,26 @@ from datetime import timedelta
 import structlog
 
 from billing_worker.billing import charging, settlement
-from billing_worker.billing.charging import ChargingRules, Contradiction, Resend, Verdict, Wait
+from billing_worker.billing.charging import ChargingRules, Contradiction, Resend, Verdict, Verified, Wait
 from billing_worker.billing.dunning import DunningPolicy
 from billing_worker.billing.model import Attempt
-from billing_worker.billing.outcomes import Declined, Look, NoVerdict, Outcome, Paid, RefusalScope, Refused
+from billing_worker.billing.outcomes import (
+    Absent,
+    Declined,
+    Look,
+    NoVerdict,
+    Outcome,
+    Paid,
+    RefusalScope,
+    Refused,
+    Unanswered,
+)
 from billing_worker.billing.states import Source
 from billing_worker.clock import Clock
 from billing_worker.portone.client import ChargeOrder, PortOneClient
 from billing_worker.store import attempts
 from billing_worker.store.attempts import ClaimedLook
-from billing_worker.store.db import Pool
+from billing_worker.store.db import Pool, RowRefusedError
 from billing_worker.telemetry import Metrics
 from billing_worker.workers.gate import SendingGate
 from billing_worker.workers.settler import Settler
@@ -69,7 +80,7 @@ class Collector:
 
     async def send_first(self, attempt: Attempt, *, opened: float, stopping: Callable[[], bool]) -> None:
         """Send an attempt that this worker began to open at `opened`, by the clock's monotonic seconds."""
-        if stopping():
+        if stopping() or self._gate.closed():
             await attempts.hand_over_attempts(self._outcomes, [attempt], now=self._clock.now())
             return
         await self._send(attempt, began=opened, first=True)
@@ -84,26 +95,56 @@ class Collector:
 
     async def look(self, attempt: Attempt) -> Look:
         """Ask PortOne about the attempt, and about its single tries where the payment shows an older one."""
+        if attempt.store_id != self._rules.store_id:
+            return Unanswered("the attempt is another store's, where this worker cannot look")
         found = await self._portone.find(attempt.payment_id)
         if charging.needs_transactions(attempt, found, self._rules):
             tries = await self._portone.transactions(attempt.payment_id)
             # Where the list is not to be had, nothing is known: the older try alone must never end in voiding ours.
-            found = charging.newest_of_attempt(attempt, tries, self._rules) if isinstance(tries, tuple) else tries
+            match tries:
+                case Absent():
+                    found = Unanswered("a payment without tries")
+                case Unanswered():
+                    found = tries
+                case _:
+                    found = charging.newest_of_attempt(attempt, tries, self._rules)
         self._metrics.looks.labels(result=type(found).__name__.lower()).inc()
         return found
 
     async def settle(self, attempt: Attempt, verdict: Verdict, source: Source) -> None:
         """Write a verdict and all that follows from it; say so in one line."""
         decided = settlement.settle(
-            attempt, verdict, source, now=self._clock.now(), rules=self._rules, policy=self._policy
+            attempt,
+            without_key(verdict, attempt),
+            source,
+            now=self._clock.now(),
+            rules=self._rules,
+            policy=self._policy,
         )
-        if await self._settler.settle(decided):
+        try:
+            settled = await self._settler.settle(decided)
+        except RowRefusedError as error:
+            # Tried again it would be refused again, so a person is told, and the attempt stays open.
+            await self.contradict(attempt, Contradiction(f"the verdict {decided.attempt_status} is refused: {error}"))
+            return
+        if settled:
             self._tell(decided)
             return
         log.warning("attempt.overtaken", attempt_id=attempt.attempt_id, payment_id=attempt.payment_id)
         if isinstance(verdict, Paid):
             # Somebody wrote another verdict first, and PortOne has the money: a look puts that right, by name.
             await attempts.ask_again(self._outcomes, [(attempt, self._clock.now())])
+
+    async def verify(self, attempt: Attempt, verified: Verified) -> None:
+        """Write down that PortOne's record of a paid attempt agrees with ours."""
+        await attempts.verify_attempt(
+            self._outcomes,
+            attempt,
+            now=self._clock.now(),
+            transaction_id=verified.transaction_id,
+            refunded_minor=verified.refunded_minor,
+            actor=self._actor,
+        )
 
     async def contradict(self, attempt: Attempt, contradiction: Contradiction) -> None:
         """Put a payment that is not what we asked for before a person."""
@@ -136,10 +177,9 @@ class Collector:
         if verdict is not None:
             await self.settle(attempt, verdict, Source.ANSWER)
             return
-        now = self._clock.now()
+        later = charging.next_look(attempt, now=self._clock.now(), rules=self._rules)
         if not charging.worth_a_look(outcome):
-            first_look = now + self._rules.ask_first
-            await attempts.ask_again(self._outcomes, [(attempt, first_look)])
+            await attempts.ask_again(self._outcomes, [(attempt, later)])
             log.info("attempt.without_verdict", payment_id=attempt.payment_id, reason=getattr(outcome, "reason", ""))
             return
         weighed = charging.weigh(attempt, outcome, await self.look(attempt), now=self._clock.now(), rules=self._rules)
@@ -147,7 +187,7 @@ class Collector:
             case Wait():
                 await attempts.ask_again(self._outcomes, [(attempt, weighed.look_at)])
             case Resend():
-                await attempts.ask_again(self._outcomes, [(attempt, now + self._rules.ask_first)])
+                await attempts.ask_again(self._outcomes, [(attempt, later)])
             case Contradiction():
                 await self.contradict(attempt, weighed)
             case _:
@@ -177,3 +217,11 @@ class Collector:
             decline_code=done.decline_code,
             elapsed_ms=round((self._clock.now() - attempt.opened_at).total_seconds() * 1000),
         )
+
+
+def without_key(verdict: Verdict, attempt: Attempt) -> Verdict:
+    """The verdict with the billing key cut out of its words, should PortOne's record of the payment quote it."""
+    if not isinstance(verdict, Declined | Refused) or attempt.request_body is None:
+        return verdict
+    billing_key = json.loads(attempt.request_body).get("billingKey")
+    return replace(verdict, message=verdict.message.replace(billing_key, "(billing key)")) if billing_key else verdict

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 import structlog
 
 from billing_worker.billing import charging
-from billing_worker.billing.charging import ChargingRules, Contradiction, NothingMore, Resend, Verified, Wait
+from billing_worker.billing.charging import ChargingRules, Contradiction, NothingMore, Resend, Verified, Voided, Wait
 from billing_worker.billing.states import AttemptStatus, Source
 from billing_worker.clock import Clock
 from billing_worker.store import attempts
@@ -81,12 +81,14 @@ class Reconciler:
         found = await self._collector.look(attempt)
         weighed = charging.weigh(attempt, None, found, now=now(), rules=self._rules)
         match weighed:
-            case Resend():
-                closed = self._gate.closed()
-                if closed or self._stopping:
+            case Resend() | Voided():
+                # Neither is decided while the clocks disagree or somebody has halted sending.
+                if self._gate.closed() or self._stopping:
                     await self._ask_later(claimed, charging.next_look(attempt, now=now(), rules=self._rules))
-                else:
+                elif isinstance(weighed, Resend):
                     await self._collector.send_again(claimed)
+                else:
+                    await self._collector.settle(attempt, weighed, Source.LOOK)
             case Wait():
                 log.info("attempt.waits", payment_id=attempt.payment_id, reason=weighed.reason, looks=attempt.looks)
                 await self._ask_later(claimed, weighed.look_at)
@@ -100,7 +102,7 @@ class Reconciler:
         reviewed = charging.review(attempt, await self._collector.look(attempt), now=now, rules=self._rules)
         match reviewed:
             case Verified():
-                await attempts.verify_attempt(self._outcomes, attempt, now=now, transaction_id=reviewed.transaction_id)
+                await self._collector.verify(attempt, reviewed)
             case NothingMore():
                 await self._ask_later(claimed, None)
             case Wait():

@@ -12,7 +12,7 @@ import structlog
 from billing_worker.billing import model, periods
 from billing_worker.store import cycles, subscriptions
 from billing_worker.store.cycles import NewCycle
-from billing_worker.store.db import Connection, Pool, RowRefusedError
+from billing_worker.store.db import Connection, Pool, RowRefusedError, StatementRefusedError
 from billing_worker.store.subscriptions import DueSubscription
 from billing_worker.workers.sweep import Counts
 
@@ -42,6 +42,8 @@ class Renewer:
     async def _renew(self, shard: int, now: datetime) -> int:
         try:
             return await self._open_together(shard, now)
+        except StatementRefusedError:
+            raise
         except RowRefusedError:
             # One cycle that Postgres does not take must not keep a whole shard from being renewed.
             return await self._open_one_by_one(shard, now)
@@ -57,7 +59,7 @@ class Renewer:
             return 0
         try:
             async with transaction.savepoint():
-                return await cycles.open_cycles(transaction, [new])
+                return await cycles.open_cycles(transaction, [new], store_id=self._store_id)
         except RowRefusedError as error:
             await self._hold(transaction, due, f"cycle {new.cycle_number} is refused: {error}")
             return 0
@@ -66,7 +68,7 @@ class Renewer:
         async with self._claims.transaction() as transaction:
             due = await subscriptions.lock_due_subscriptions(transaction, shard, now=now, limit=self._batch_max)
             new = [cycle for one in due if (cycle := await self._next_cycle(transaction, one)) is not None]
-            return await cycles.open_cycles(transaction, new)
+            return await cycles.open_cycles(transaction, new, store_id=self._store_id)
 
     async def _next_cycle(self, transaction: Connection, due: DueSubscription) -> NewCycle | None:
         try:

@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 import structlog
-from tenacity import AsyncRetrying, retry_if_exception_type, wait_exponential_jitter
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_exponential_jitter
 
 from billing_worker.billing.settlement import Settlement
 from billing_worker.clock import Clock
 from billing_worker.store import attempts
-from billing_worker.store.db import DatabaseGoneError, Pool, RowRefusedError
+from billing_worker.store.db import DatabaseGoneError, Pool, RowRefusedError, StatementRefusedError
 from billing_worker.telemetry import Metrics
 
 log = structlog.get_logger()
@@ -98,7 +98,7 @@ class Settler:
         try:
             await self._write_until_there(batch)
         except RowRefusedError as error:
-            self._database_gone(gone=False)  # It answered, if only to say no.
+            self._database_gone(gone=False)  # It answered, if only to say no to a row.
             if len(batch) == 1:
                 log.error("settlement.refused", attempt_id=batch[0].settlement.attempt.attempt_id, reason=str(error))
                 if not batch[0].settled.done():
@@ -110,9 +110,9 @@ class Settler:
 
     async def _write_until_there(self, batch: list[_Waiting]) -> None:
         retrying = AsyncRetrying(
-            retry=retry_if_exception_type(DatabaseGoneError),
+            retry=retry_if_exception_type((DatabaseGoneError, StatementRefusedError)),
             wait=wait_exponential_jitter(multiplier=RETRY_FIRST_SECONDS, max=RETRY_WIDEST_SECONDS),
-            before_sleep=lambda _: self._gone(len(batch)),
+            before_sleep=lambda state: self._gone(len(batch), state),
         )
         async for attempt in retrying:
             with attempt:
@@ -137,9 +137,11 @@ class Settler:
             self._database_gone(gone=True)
             log.critical("settler.broken", exc_info=error)
 
-    def _gone(self, verdicts: int) -> None:
+    def _gone(self, verdicts: int, state: RetryCallState) -> None:
         self._database_gone(gone=True)
-        log.warning("settler.database_gone", verdicts=verdicts)
+        error = state.outcome.exception() if state.outcome else None
+        level = log.error if isinstance(error, StatementRefusedError) else log.warning
+        level("settler.database_gone", verdicts=verdicts, reason=str(error))
 
 
 def _one_a_cycle(batch: list[_Waiting]) -> tuple[list[_Waiting], list[_Waiting]]:

@@ -38,21 +38,29 @@ class Watcher:
         self._clock = clock
         self._metrics = metrics
         self._limits = limits
+        self._said = 0
 
     async def run_once(self, now: datetime) -> Counts:
         """Look at the clocks, the orders and the backlog once."""
+        self._show_gate()  # first: when the database is gone, nothing below is reached
         asked_at = self._clock.now()
         primary_now = await control.primary_clock(self._claims)
         self._clock.observe_primary(primary_now, asked_at=asked_at, answered_at=self._clock.now())
         order = await control.sending_order(self._claims)
         self._gate.operator_order(order.reason or "no reason given" if order and order.halted else "")
-        closed = self._gate.closed()
+        closed = self._show_gate()
         if closed:
             log.warning("sending.closed", by=closed.by.value, why=closed.why)
-        self._show(await cycles.backlog(self._claims, now), now, closed)
+        self._show(await cycles.backlog(self._claims, now), now)
         return Counts()
 
-    def _show(self, backlog: Backlog, now: datetime, closed: Closed | None) -> None:
+    def _show_gate(self) -> Closed | None:
+        closed = self._gate.closed()
+        for by in ClosedBy:
+            self._metrics.sending_halted.labels(reason=by.value).set(closed is not None and closed.by is by)
+        return closed
+
+    def _show(self, backlog: Backlog, now: datetime) -> None:
         open_seconds = _age(backlog.oldest_open_at, now)
         self._metrics.due_backlog.set(backlog.due)
         self._metrics.oldest_due_seconds.set(_age(backlog.oldest_due_at, now))
@@ -60,12 +68,16 @@ class Watcher:
         self._metrics.open_attempts.set(backlog.open_attempts)
         self._metrics.oldest_open_attempt_seconds.set(open_seconds)
         self._metrics.clock_skew_seconds.set(self._clock.skew_seconds)
-        for by in ClosedBy:
-            self._metrics.sending_halted.labels(reason=by.value).set(closed is not None and closed.by is by)
-        if open_seconds > self._limits.unresolved_page_seconds:
-            log.error("attempts.unresolved", open_attempts=backlog.open_attempts, oldest_seconds=round(open_seconds))
-        elif open_seconds > self._limits.unresolved_warn_seconds:
-            log.warning("attempts.unresolved", open_attempts=backlog.open_attempts, oldest_seconds=round(open_seconds))
+        self._speak_up(backlog, open_seconds)
+
+    def _speak_up(self, backlog: Backlog, open_seconds: float) -> None:
+        """Say once how bad it has become; the gauges say it all the time."""
+        bounds = (self._limits.unresolved_warn_seconds, self._limits.unresolved_page_seconds)
+        level = sum(open_seconds > bound for bound in bounds)
+        if level > self._said:
+            say = log.error if level == len(bounds) else log.warning
+            say("attempts.unresolved", open_attempts=backlog.open_attempts, oldest_seconds=round(open_seconds))
+        self._said = level
 
 
 def _age(moment: datetime | None, now: datetime) -> float:

@@ -47,6 +47,7 @@ CREATE TABLE billing.subscriptions (
 ) WITH (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.01);
 
 CREATE INDEX subscriptions_held ON billing.subscriptions (shard, subscription_id) WHERE status = 'held';
+CREATE INDEX subscriptions_by_key ON billing.subscriptions (business_key);
 CREATE INDEX subscriptions_due ON billing.subscriptions (shard, next_due_at) WHERE status = 'active';
 
 CREATE TABLE billing.cycles (
@@ -154,6 +155,8 @@ CREATE TABLE billing.ledger (
     message text NOT NULL DEFAULT '',
     source text NOT NULL,
     actor text NOT NULL DEFAULT '',
+    -- The login that wrote it. Actor is what a writer says of itself; this is what the database knows of it.
+    written_by text NOT NULL,
     recorded_at timestamptz NOT NULL,
     previous_hash bytea NOT NULL,
     entry_hash bytea NOT NULL,

@@ -19,10 +19,12 @@ BEGIN
     NEW.sequence := head.sequence + 1;
     NEW.previous_hash := head.entry_hash;
     NEW.recorded_at := clock_timestamp();
+    -- The login: current_user is the owner in here.
+    NEW.written_by := session_user;
     NEW.entry_hash := sha256(convert_to(jsonb_build_array(
         encode(NEW.previous_hash, 'hex'), NEW.subscription_id, NEW.sequence, NEW.kind, NEW.cycle_id, NEW.attempt_id,
         NEW.payment_id, NEW.amount_minor, NEW.currency, NEW.pg_tx_id, NEW.code, NEW.message, NEW.source, NEW.actor,
-        (extract(epoch FROM NEW.recorded_at) * 1000000)::bigint
+        NEW.written_by, (extract(epoch FROM NEW.recorded_at) * 1000000)::bigint
     )::text, 'UTF8'));
     UPDATE billing.ledger_heads h SET sequence = NEW.sequence, entry_hash = NEW.entry_hash
     WHERE h.shard = NEW.shard AND h.subscription_id = NEW.subscription_id;

@@ -7,15 +7,17 @@ SELECT shard, subscription_id, business_key, customer_id, order_name, amount_min
 FROM billing.subscriptions;
 
 CREATE VIEW billing.cycle_list AS
-SELECT c.shard, c.cycle_id, s.business_key, c.cycle_number, c.period_start_on, c.period_end_on, c.due_at, c.amount_minor,
-       c.currency, c.payment_id, c.status, c.attempts_count, c.declines_count, c.claimable_at, c.held_reason, c.paid_at
+SELECT c.shard, c.cycle_id, c.subscription_id, s.business_key, c.cycle_number, c.period_start_on, c.period_end_on, c.due_at,
+       c.amount_minor, c.currency, c.payment_id, c.status, c.attempts_count, c.declines_count, c.claimable_at, c.held_reason,
+       c.paid_at
 FROM billing.cycles c
 JOIN billing.subscriptions s ON s.shard = c.shard AND s.subscription_id = c.subscription_id;
 
 CREATE VIEW billing.attempt_list AS
-SELECT a.shard, a.attempt_id, s.business_key, a.cycle_id, a.payment_id, a.attempt_number, a.idempotency_key, a.amount_minor,
-       a.currency, a.status, a.source, a.opened_at, a.settled_at, a.look_at, a.looks, a.pg_tx_id, a.transaction_id, a.paid_at,
-       a.decline_code, a.decline_message, a.verified_at, a.worker, encode(a.request_sha256, 'hex') AS request_sha256
+SELECT a.shard, a.attempt_id, a.subscription_id, s.business_key, a.cycle_id, a.payment_id, a.attempt_number, a.idempotency_key,
+       a.amount_minor, a.currency, a.status, a.source, a.opened_at, a.settled_at, a.look_at, a.looks, a.pg_tx_id, a.transaction_id,
+       a.paid_at, a.decline_code, a.decline_message, a.verified_at, a.contradiction, a.worker,
+       encode(a.request_sha256, 'hex') AS request_sha256
 FROM billing.attempts a
 JOIN billing.subscriptions s ON s.shard = a.shard AND s.subscription_id = a.subscription_id;
 
@@ -53,7 +55,7 @@ WHERE a.contradiction IS NOT NULL AND c.status = 'paid';
 
 CREATE VIEW billing.ledger_entries AS
 SELECT l.shard, s.business_key, l.sequence, l.kind, l.cycle_id, l.attempt_id, l.payment_id, l.amount_minor, l.currency,
-       l.pg_tx_id, l.code, l.message, l.source, l.actor, l.recorded_at
+       l.pg_tx_id, l.code, l.message, l.source, l.actor, l.written_by, l.recorded_at
 FROM billing.ledger l
 JOIN billing.subscriptions s ON s.shard = l.shard AND s.subscription_id = l.subscription_id;
 

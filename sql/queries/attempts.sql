@@ -11,7 +11,7 @@ WITH input AS (
     FROM input i
     WHERE c.shard = i.shard AND c.cycle_id = i.cycle_id AND c.claim_epoch = i.claim_epoch AND c.status = 'due'
       AND c.attempts_count = i.attempt_number - 1
-    RETURNING c.shard, c.cycle_id, c.subscription_id, c.payment_id, c.amount_minor, c.currency, c.declines_count,
+    RETURNING c.shard, c.cycle_id, c.subscription_id, c.store_id, c.payment_id, c.amount_minor, c.currency, c.declines_count,
               c.first_declined_at, i.attempt_number, i.idempotency_key, i.request_body, i.request_sha256
 ), opened AS (
     INSERT INTO billing.attempts (shard, cycle_id, subscription_id, attempt_number, payment_id, idempotency_key, amount_minor,
@@ -28,7 +28,7 @@ WITH input AS (
     FROM opened
     ORDER BY shard, subscription_id, cycle_id
 )
-SELECT o.attempt_id, o.cycle_id, m.declines_count, m.first_declined_at,
+SELECT o.attempt_id, o.cycle_id, m.store_id, m.declines_count, m.first_declined_at,
        ARRAY(SELECT a.transaction_id FROM billing.attempts a
              WHERE m.attempt_number > 1 AND a.shard = o.shard AND a.cycle_id = o.cycle_id AND a.transaction_id IS NOT NULL)
            AS older_transaction_ids
@@ -96,13 +96,16 @@ FROM unnest($1::smallint[], $2::bigint[]) AS i (shard, attempt_id)
 JOIN billing.attempts a ON a.shard = i.shard AND a.attempt_id = i.attempt_id;
 
 -- name: shards_to_look
--- Which shards have an attempt that PortOne is to be asked about.
+-- Which shards have an attempt that PortOne is to be asked about, the one that has waited longest first. One index probe a shard.
 SELECT s.shard::smallint AS shard
 FROM generate_series(0, 63) AS s (shard)
-WHERE EXISTS (
-    SELECT 1 FROM billing.attempts
+CROSS JOIN LATERAL (
+    SELECT look_at FROM billing.attempts
     WHERE shard = s.shard::smallint AND look_at <= $1
-);
+    ORDER BY look_at
+    LIMIT 1
+) AS oldest
+ORDER BY oldest.look_at;
 
 -- name: claim_looks
 -- Takes the attempts whose look is due, oldest first. look_at moves to the lease's end: who dies with them is followed then.
@@ -123,7 +126,7 @@ WITH picked AS MATERIALIZED (
 SELECT a.shard, a.attempt_id, a.cycle_id, a.subscription_id, a.attempt_number, a.payment_id, a.idempotency_key, a.amount_minor,
        a.currency, a.status, a.request_body, a.opened_at, a.last_sent_at, a.looks, a.look_epoch, a.settled_at,
        a.pg_tx_id, s.business_key,
-       c.cycle_number, c.status AS cycle_status, c.attempts_count, c.declines_count, c.first_declined_at,
+       c.cycle_number, c.store_id, c.status AS cycle_status, c.attempts_count, c.declines_count, c.first_declined_at,
        ARRAY(SELECT o.transaction_id FROM billing.attempts o
              WHERE o.shard = a.shard AND o.cycle_id = a.cycle_id AND o.attempt_number < a.attempt_number
                AND o.transaction_id IS NOT NULL) AS older_transaction_ids
@@ -146,11 +149,25 @@ FROM unnest($1::smallint[], $2::bigint[], $3::timestamptz[]) AS i (shard, attemp
 WHERE a.shard = i.shard AND a.attempt_id = i.attempt_id AND (i.look_at IS NOT NULL OR a.status <> 'open');
 
 -- name: verify_attempt
--- PortOne's record agrees with what we asked for.
-UPDATE billing.attempts
-SET verified_at = $3, look_at = NULL, transaction_id = coalesce($4, transaction_id)
-WHERE shard = $1 AND attempt_id = $2 AND status = 'paid'
-RETURNING attempt_id;
+-- PortOne's record agrees with what we asked for. What it says has been refunded, beyond what is entered, is entered.
+WITH verified AS (
+    UPDATE billing.attempts
+    SET verified_at = $3, look_at = NULL, contradiction = NULL, transaction_id = coalesce($4, transaction_id)
+    WHERE shard = $1 AND attempt_id = $2 AND status = 'paid'
+    RETURNING shard, subscription_id, cycle_id, attempt_id, payment_id, currency, pg_tx_id
+), refund AS (
+    SELECT verified.*, $5::bigint - coalesce((
+        SELECT sum(l.amount_minor) FROM billing.ledger l
+        WHERE l.shard = verified.shard AND l.subscription_id = verified.subscription_id AND l.cycle_id = verified.cycle_id
+          AND l.kind = 'refunded'), 0)::bigint AS amount_minor
+    FROM verified
+)
+INSERT INTO billing.ledger (shard, subscription_id, kind, cycle_id, attempt_id, payment_id, amount_minor, currency, pg_tx_id,
+                            source, actor, recorded_at, sequence, previous_hash, entry_hash)
+SELECT shard, subscription_id, 'refunded', cycle_id, attempt_id, payment_id, amount_minor, currency, pg_tx_id, 'look', $6,
+       clock_timestamp(), 0, '', ''
+FROM refund
+WHERE amount_minor > 0;
 
 -- name: contradict_attempt
 -- PortOne's record differs from what we asked for. A paid cycle stays paid, since nothing turns it back; any other is held for
@@ -163,7 +180,8 @@ WITH attempt AS (
     WHERE a.shard = $1 AND a.attempt_id = $2
     FOR NO KEY UPDATE OF c, a
 ), asked AS (
-    UPDATE billing.attempts a SET look_at = CASE a.status WHEN 'open' THEN $3::timestamptz END
+    UPDATE billing.attempts a
+    SET look_at = CASE a.status WHEN 'open' THEN $3::timestamptz END, contradiction = $4
     FROM attempt WHERE a.shard = attempt.shard AND a.attempt_id = attempt.attempt_id
 ), held AS (
     UPDATE billing.cycles c SET status = 'held', held_reason = $4
@@ -192,17 +210,32 @@ FROM unnest($1::smallint[], $2::bigint[]) AS i (shard, attempt_id)
 WHERE a.shard = i.shard AND a.attempt_id = i.attempt_id AND a.status = 'open' AND a.look_epoch = 0;
 
 -- name: look_soon
--- Somebody asks about one payment_id, whatever its attempts' status: the newest attempt is looked at next.
-UPDATE billing.attempts a
-SET look_at = $3
-WHERE a.shard = ANY ($1::smallint[]) AND a.payment_id = $2
-  AND a.attempt_number = (SELECT max(o.attempt_number) FROM billing.attempts o
-                          WHERE o.shard = a.shard AND o.cycle_id = a.cycle_id)
-RETURNING a.shard, a.attempt_id;
+-- Somebody asks about one payment_id, whatever its attempts' status: the newest attempt is looked at next. One that its sender
+-- still has is left until the lease ends, since a look beside a call under way sees nothing and may send a second time.
+WITH newest AS MATERIALIZED (
+    SELECT a.shard, a.attempt_id, a.look_at, a.status = 'open' AND a.look_epoch = 0 AND a.look_at > $3 AS being_sent
+    FROM billing.cycles c
+    CROSS JOIN LATERAL (
+        SELECT * FROM billing.attempts o
+        WHERE o.shard = c.shard AND o.cycle_id = c.cycle_id
+        ORDER BY o.attempt_number DESC
+        LIMIT 1
+    ) AS a
+    WHERE c.shard = ANY ($1::smallint[]) AND c.payment_id = $2
+), ordered AS (
+    UPDATE billing.attempts a SET look_at = $3
+    FROM newest n
+    WHERE NOT n.being_sent AND a.shard = n.shard AND a.attempt_id = n.attempt_id
+      AND NOT (a.status = 'open' AND a.look_epoch = 0 AND a.look_at > $3)
+)
+SELECT shard, attempt_id, CASE WHEN being_sent THEN look_at ELSE $3 END AS look_at, being_sent FROM newest;
 
 -- name: show_attempts
-SELECT business_key, payment_id, attempt_number, idempotency_key, amount_minor, currency, status, source, opened_at, settled_at,
-       look_at, looks, pg_tx_id, transaction_id, paid_at, decline_code, decline_message, verified_at, worker, request_sha256
-FROM billing.attempt_list
-WHERE payment_id = $1
-ORDER BY attempt_number;
+-- Every attempt on one payment_id, by way of its cycle: the shard is not known, and 64 probes of an index find it.
+SELECT a.business_key, a.payment_id, a.attempt_number, a.idempotency_key, a.amount_minor, a.currency, a.status, a.source,
+       a.opened_at, a.settled_at, a.look_at, a.looks, a.pg_tx_id, a.transaction_id, a.paid_at, a.decline_code, a.decline_message,
+       a.verified_at, a.contradiction, a.worker, a.request_sha256
+FROM billing.cycle_list c
+JOIN billing.attempt_list a ON a.shard = c.shard AND a.cycle_id = c.cycle_id
+WHERE c.shard = ANY ($1::smallint[]) AND c.payment_id = $2
+ORDER BY a.attempt_number;

@@ -1,14 +1,16 @@
 -- name: shards_due
--- Which shards have a cycle to collect, and whether the oldest is a suspect: claimed before, and nothing came of it, so that
--- whoever had it may have died of it. One index probe a shard.
+-- Which shards have a cycle to collect, the one that has waited longest first, and whether its oldest is a suspect: claimed
+-- before, and nothing came of it, so that whoever had it may have died of it. One index probe a shard. Only our own store's
+-- cycles: at another store PortOne would know nothing of their payment_ids.
 SELECT s.shard::smallint AS shard, oldest.suspect
 FROM generate_series(0, 63) AS s (shard)
 CROSS JOIN LATERAL (
-    SELECT fruitless_claims > 0 AS suspect FROM billing.cycles
-    WHERE shard = s.shard::smallint AND status = 'due' AND claimable_at <= $1
+    SELECT fruitless_claims > 0 AS suspect, claimable_at FROM billing.cycles
+    WHERE shard = s.shard::smallint AND status = 'due' AND claimable_at <= $1 AND store_id = $2
     ORDER BY claimable_at
     LIMIT 1
-) AS oldest;
+) AS oldest
+ORDER BY oldest.claimable_at;
 
 -- name: claim_due_cycles
 -- Takes the oldest due cycles of one shard. claimable_at moves forward to the lease's end, so a claimed row leaves the front
@@ -18,7 +20,7 @@ CROSS JOIN LATERAL (
 WITH picked AS MATERIALIZED (
     SELECT cycle_id
     FROM billing.cycles
-    WHERE shard = $1 AND status = 'due' AND claimable_at <= $2 AND (fruitless_claims > 0) = $5
+    WHERE shard = $1 AND status = 'due' AND claimable_at <= $2 AND (fruitless_claims > 0) = $5 AND store_id = $6
     ORDER BY claimable_at
     LIMIT $4
     FOR NO KEY UPDATE SKIP LOCKED
@@ -111,12 +113,14 @@ ORDER BY due_at
 LIMIT $1;
 
 -- name: backlog
--- What the gauges show. Shard by shard, so that cycles that are not due cost nothing; counting stops at a bound, so that a great
--- backlog costs no more than a small one.
+-- What the gauges show. Shard by shard, so that cycles that are not due cost nothing; counting what is due stops at a bound, so
+-- that a great backlog costs no more than a small one. held is what a person has to decide about: the list of exceptions.
 SELECT due.due, due.oldest_due_at,
-    (SELECT count(*) FROM billing.cycles WHERE status = 'held') AS held,
-    (SELECT count(*) FROM billing.attempts WHERE status = 'open') AS open_attempts,
-    (SELECT min(opened_at) FROM billing.attempts WHERE status = 'open') AS oldest_open_at
+    (SELECT count(*) FROM billing.cycles WHERE status = 'held')
+        + (SELECT count(*) FROM billing.subscriptions WHERE status = 'held')
+        + (SELECT count(*) FROM billing.attempts a JOIN billing.cycles c ON c.shard = a.shard AND c.cycle_id = a.cycle_id
+           WHERE a.contradiction IS NOT NULL AND c.status = 'paid') AS held,
+    open.open_attempts, open.oldest_open_at
 FROM (
     SELECT coalesce(sum(one.due), 0)::bigint AS due, min(one.oldest_due_at) AS oldest_due_at
     FROM generate_series(0, 63) AS s (shard)
@@ -129,4 +133,47 @@ FROM (
             LIMIT 2000
         ) AS oldest
     ) AS one
-) AS due;
+) AS due
+CROSS JOIN (
+    -- A held cycle's attempt is open too, and waits for a person who has it on the list already.
+    SELECT count(*) AS open_attempts, min(a.opened_at) AS oldest_open_at
+    FROM billing.cycles c
+    JOIN billing.attempts a ON a.shard = c.shard AND a.cycle_id = c.cycle_id AND a.status = 'open'
+    WHERE c.status = 'collecting'
+) AS open;
+
+-- name: accept_cycle
+-- A named person accepts what PortOne has for a paid cycle, though it is not what was asked for. The entry that says in what it
+-- differs stays.
+WITH cycle AS (
+    SELECT shard, cycle_id FROM billing.cycles
+    WHERE shard = ANY ($1::smallint[]) AND payment_id = $2 AND status = 'paid'
+    FOR NO KEY UPDATE
+), accepted AS (
+    UPDATE billing.attempts a SET contradiction = NULL
+    FROM cycle
+    WHERE a.shard = cycle.shard AND a.cycle_id = cycle.cycle_id AND a.contradiction IS NOT NULL
+    RETURNING a.shard, a.subscription_id, a.cycle_id, a.attempt_id, a.payment_id, a.currency
+), entered AS (
+    INSERT INTO billing.ledger (shard, subscription_id, kind, cycle_id, attempt_id, payment_id, currency, code, message, source,
+                                actor, recorded_at, sequence, previous_hash, entry_hash)
+    SELECT shard, subscription_id, 'operator', cycle_id, attempt_id, payment_id, currency, 'accepted', $3, 'operator', $4,
+           clock_timestamp(), 0, '', ''
+    FROM accepted
+)
+SELECT count(*) AS moved FROM accepted;
+
+-- name: hold_cycle
+-- A named person sets aside a cycle that is being collected. Its attempt stays open, so that no other can be sent.
+WITH moved AS (
+    UPDATE billing.cycles SET status = 'held', held_reason = $3
+    WHERE shard = ANY ($1::smallint[]) AND payment_id = $2 AND status = 'collecting'
+    RETURNING shard, subscription_id, cycle_id, payment_id, currency
+), entered AS (
+    INSERT INTO billing.ledger (shard, subscription_id, kind, cycle_id, payment_id, currency, code, message, source, actor,
+                                recorded_at, sequence, previous_hash, entry_hash)
+    SELECT shard, subscription_id, 'held', cycle_id, payment_id, currency, 'operator', $3, 'operator', $4,
+           clock_timestamp(), 0, '', ''
+    FROM moved
+)
+SELECT count(*) AS moved FROM moved;

@@ -28,9 +28,9 @@ WITH input AS (
               payment_id, next_due_at)
 ), opened AS (
     INSERT INTO billing.cycles (shard, subscription_id, cycle_number, period_start_on, period_end_on, due_at, amount_minor,
-                                currency, order_name, payment_id, claimable_at)
+                                currency, order_name, store_id, payment_id, claimable_at)
     SELECT shard, subscription_id, cycle_number, period_start_on, period_end_on, due_at, amount_minor, currency, order_name,
-           payment_id, due_at
+           $12, payment_id, due_at
     FROM input
     RETURNING cycle_id
 ), advanced AS (

@@ -54,9 +54,9 @@ WITH filler AS (
     RETURNING shard, subscription_id, business_key
 )
 INSERT INTO billing.cycles (shard, subscription_id, cycle_number, period_start_on, period_end_on, due_at, amount_minor,
-                            currency, order_name, payment_id, claimable_at)
+                            currency, order_name, store_id, payment_id, claimable_at)
 SELECT shard, subscription_id, 1, current_date + 20, current_date + 50, now() + interval '20 days', 9900, 'KRW',
-       'later', 'rb1' || substr(encode(sha256(convert_to(business_key, 'UTF8')), 'hex'), 1, 27),
+       'later', 'store-benchmark', 'rb1' || substr(encode(sha256(convert_to(business_key, 'UTF8')), 'hex'), 1, 27),
        now() + interval '20 days'
 FROM filler
 """

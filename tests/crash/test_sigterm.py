@@ -20,7 +20,7 @@ GRACE_SECONDS = float(HURRIED["SHUTDOWN_GRACE_SECONDS"])
 LEAVING_SECONDS = 3.0  # beside the grace: the web server's last answers and the end of the interpreter
 
 # For a test in which PortOne is slow: what must outlast a call lasts longer, and no send is late.
-PATIENT = {"SEND_WINDOW_SECONDS": "5", "ATTEMPT_LEASE_SECONDS": "24", "SHUTDOWN_GRACE_SECONDS": "18"}
+PATIENT = {"SEND_WINDOW_SECONDS": "5", "ATTEMPT_LEASE_SECONDS": "24", "SHUTDOWN_GRACE_SECONDS": "20"}
 
 OPEN_NOW = "SELECT payment_id FROM billing.attempts WHERE status = 'open'"
 

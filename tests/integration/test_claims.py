@@ -15,7 +15,7 @@ from billing_worker.store import attempts, cycles, subscriptions
 from billing_worker.store.attempts import Intent
 from billing_worker.store.cycles import NewCycle
 from billing_worker.store.db import Database
-from tests.builders import NOON, a_plan
+from tests.builders import NOON, STORE_ID, a_plan
 from tests.conftest import DatabaseUrls
 from tests.rig import a_database
 
@@ -55,7 +55,7 @@ async def owe(worker: Database, admin: Any, count: int = 1) -> list[int]:
         )
         for position, row in enumerate(rows)
     ]
-    assert await cycles.open_cycles(worker.claims, new) == count
+    assert await cycles.open_cycles(worker.claims, new, store_id=STORE_ID) == count
     return [row["cycle_id"] for row in await admin.fetch("SELECT cycle_id FROM billing.cycles ORDER BY due_at")]
 
 
@@ -64,7 +64,7 @@ async def claim(
 ) -> list[ClaimedCycle]:
     now = NOON + after
     return await cycles.claim_due_cycles(
-        worker.claims, 7, now=now, lease_until=now + LEASE, limit=limit, suspects=suspects
+        worker.claims, 7, store_id=STORE_ID, now=now, lease_until=now + LEASE, limit=limit, suspects=suspects
     )
 
 
@@ -140,8 +140,8 @@ async def test_a_claimed_cycle_is_not_due_until_its_lease_has_run_out(worker: Da
     # then
     assert early == []
     assert (late.cycle_id, late.claim_epoch, late.fruitless_claims) == (first.cycle_id, 2, 2)
-    assert await cycles.shards_due(worker.claims, NOON + LEASE) == []
-    [due] = await cycles.shards_due(worker.claims, NOON + 2 * LEASE)
+    assert await cycles.shards_due(worker.claims, NOON + LEASE, store_id=STORE_ID) == []
+    [due] = await cycles.shards_due(worker.claims, NOON + 2 * LEASE, store_id=STORE_ID)
     assert (due.shard, due.suspect) == (7, True)
 
 
@@ -163,7 +163,7 @@ async def test_nothing_is_claimed_before_it_is_due(worker: Database, admin: Any)
     await owe(worker, admin)
 
     assert await claim(worker, after=-timedelta(hours=1)) == []
-    assert await cycles.shards_due(worker.claims, NOON - timedelta(hours=1)) == []
+    assert await cycles.shards_due(worker.claims, NOON - timedelta(hours=1), store_id=STORE_ID) == []
 
 
 async def test_an_outage_delays_a_cycle_and_never_skips_it(worker: Database, admin: Any) -> None:

@@ -93,7 +93,7 @@ def open_attempt(payment_id: str, database: DatabaseUrls) -> str:
         async with opened(database) as connected:
             later = NOW + timedelta(hours=1)
             claimed = await cycles.claim_due_cycles(
-                connected.claims, shard_of("s-1"), now=NOW, lease_until=later, limit=1
+                connected.claims, shard_of("s-1"), store_id=STORE, now=NOW, lease_until=later, limit=1
             )
             intents = [Intent(one, 1, f"{one.payment_id}-g0001", b"{}") for one in claimed]
             assert await attempts.open_attempts(connected.claims, intents, now=NOW, look_at=later, worker="test")
@@ -331,6 +331,35 @@ def test_a_role_with_too_many_rights_is_told(cli: Cli, portone: str, database: D
 
     assert result.exit_code == 1
     assert any("billing_owner" in problem for problem in checks(result)["database"]["problems"])
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("log_statement", "mod"),
+        ("log_min_duration_statement", "250ms"),
+        ("log_min_duration_sample", "10ms"),
+        ("log_transaction_sample_rate", "0.5"),
+        ("log_parameter_max_length_on_error", "64B"),
+        ("pgaudit.log_parameter", "on"),
+    ],
+)
+def test_a_server_that_would_log_billing_keys_is_warned_of(
+    cli: Cli, portone: str, database: DatabaseUrls, setting: str, value: str
+) -> None:
+    keep_promises(database)
+    execute(database.admin_url, f"ALTER DATABASE \"{database.name}\" SET {setting} = '{value}'")
+
+    warned = cli("check-config", "--json", **portone_settings(portone))
+    execute(database.admin_url, f'ALTER DATABASE "{database.name}" SET log_parameter_max_length = 0')
+    execute(database.admin_url, f'ALTER DATABASE "{database.name}" RESET log_parameter_max_length_on_error')
+    execute(database.admin_url, f'ALTER DATABASE "{database.name}" RESET pgaudit.log_parameter')
+    silenced = cli("check-config", "--json", **portone_settings(portone))
+
+    (warning,) = checks(warned)["database"]["warnings"]
+    assert f"{setting} is {value}" in warning
+    assert (warned.exit_code, silenced.exit_code) == (0, 0)
+    assert checks(silenced)["database"]["warnings"] == []
 
 
 def test_a_database_that_is_not_there_is_told(cli: Cli, portone: str) -> None:

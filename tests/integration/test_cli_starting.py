@@ -13,6 +13,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner, Result
@@ -144,6 +145,17 @@ def test_a_worker_that_is_told_to_stop_ends_with_0(database: DatabaseUrls) -> No
         code = worker.wait(WAIT_SECONDS)
 
     assert code == 0
+
+
+def test_a_worker_s_crash_could_leave_no_core(database: DatabaseUrls) -> None:
+    execute(database.admin_url, f'ALTER DATABASE "{database.name}" SET synchronous_commit = on')
+
+    with running("run", **worker_settings(database.worker_url)) as (worker, lines):
+        while "daemon.started" not in lines.get(timeout=WAIT_SECONDS):
+            continue
+        limits = Path(f"/proc/{worker.pid}/limits").read_text()
+
+    assert re.search(r"^Max core file size +0 +0 ", limits, re.MULTILINE)
 
 
 def test_a_simulated_portone_serves_until_interrupted() -> None:

@@ -24,8 +24,8 @@ SELECT n % 4, 'sub-' || n, 'c', 'bk-ok-' || n, 'x', 9900, '2026-01-31',
        '2026-03-02 00:00+00'::timestamptz + n * interval '20 seconds' - CASE WHEN n % 200 = 0 THEN interval '60 days' ELSE '0' END
 FROM generate_series(1, 100000) AS n;
 INSERT INTO billing.cycles (shard, subscription_id, cycle_number, period_start_on, period_end_on, due_at, amount_minor, currency,
-                            order_name, payment_id, status, claimable_at, paid_at)
-SELECT shard, subscription_id, number, '2026-01-31', '2026-02-28', now(), 9900, 'KRW', 'x',
+                            order_name, store_id, payment_id, status, claimable_at, paid_at)
+SELECT shard, subscription_id, number, '2026-01-31', '2026-02-28', now(), 9900, 'KRW', 'x', 'store-test',
        'rb1' || lpad((subscription_id * 10 + number)::text, 27, '0'),
        CASE WHEN number = 1 THEN 'paid' ELSE 'due' END,
        '2026-03-02 00:00+00'::timestamptz + subscription_id * interval '20 seconds'
@@ -55,8 +55,13 @@ class Repeated:
 
 SOON = f"{NOW} + interval '1 minute'"
 REPEATED = [
-    Repeated("shards_due", (NOW,), frozenset({"cycles_claimable"}), 400),
-    Repeated("claim_due_cycles", ("1::smallint", NOW, SOON, "50", "false"), frozenset({"cycles_claimable"}), 3000),
+    Repeated("shards_due", (NOW, "'store-test'"), frozenset({"cycles_claimable"}), 400),
+    Repeated(
+        "claim_due_cycles",
+        ("1::smallint", NOW, SOON, "50", "false", "'store-test'"),
+        frozenset({"cycles_claimable"}),
+        3000,
+    ),
     Repeated("shards_to_look", (NOW,), frozenset({"attempts_to_look"}), 400),
     Repeated("claim_looks", ("1::smallint", NOW, SOON, "20"), frozenset({"attempts_to_look"}), 1500),
     Repeated("shards_to_renew", (NOW,), frozenset({"subscriptions_due"}), 400),

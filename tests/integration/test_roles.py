@@ -281,7 +281,7 @@ async def test_a_right_that_a_role_could_take_on_is_found_too(own_server: OwnSer
 async def test_the_daemon_starts_as_the_worker_on_a_server_that_keeps_its_promises(own_server: OwnServer) -> None:
     pools = await db.connect(own_server.database.worker_url, PoolLimits(), application_name="test")
 
-    await daemon.refuse_unfit(pools)
+    await daemon.refuse_unfit(pools, "store-test")
 
     await pools.close()
 
@@ -293,7 +293,7 @@ async def test_the_daemon_refuses_to_start_with_a_right_too_many(own_server: Own
 
     # when, then
     with pytest.raises(StartUpRefusedError, match=r"UPDATE on billing\.ledger.*REVOKE UPDATE") as caught:
-        await daemon.refuse_unfit(pools)
+        await daemon.refuse_unfit(pools, "store-test")
     assert "t_worker" in str(caught.value)
     await pools.close()
 
@@ -305,7 +305,7 @@ async def test_the_daemon_refuses_a_server_that_may_lose_an_acknowledged_commit(
 
     # when, then
     with pytest.raises(StartUpRefusedError, match="synchronous_commit is off"):
-        await daemon.refuse_unfit(pools)
+        await daemon.refuse_unfit(pools, "store-test")
     await pools.close()
 
 
@@ -319,8 +319,8 @@ async def test_the_daemon_refuses_a_schema_of_another_version_and_one_that_is_no
 
     # when, then
     with pytest.raises(StartUpRefusedError, match="the schema is at 3, this program wants 4"):
-        await daemon.refuse_unfit(old)
+        await daemon.refuse_unfit(old, "store-test")
     with pytest.raises(StartUpRefusedError, match="run billing-worker migrate"):
-        await daemon.refuse_unfit(none)
+        await daemon.refuse_unfit(none, "store-test")
     await old.close()
     await none.close()

@@ -112,9 +112,9 @@ async def opened(rig: Rig, count: int) -> list[Attempt]:
         await rig.owe(f"sub-{number}", f"bk-ok-{number}")
     found: list[Attempt] = []
     now = rig.clock.now()
-    for due in await cycles.shards_due(rig.database.claims, now):
+    for due in await cycles.shards_due(rig.database.claims, now, store_id=rig.rules.store_id):
         claimed = await cycles.claim_due_cycles(
-            rig.database.claims, due.shard, now=now, lease_until=rig.clock.now(), limit=500
+            rig.database.claims, due.shard, store_id=rig.rules.store_id, now=now, lease_until=rig.clock.now(), limit=500
         )
         intents = [Intent(c, 1, f"{c.payment_id}-g0001", b"{}") for c in claimed]
         found += await attempts.open_attempts(rig.database.claims, intents, now=now, look_at=now, worker="worker-1")

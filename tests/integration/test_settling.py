@@ -19,7 +19,7 @@ from billing_worker.store import attempts, cycles, subscriptions
 from billing_worker.store.attempts import Intent
 from billing_worker.store.cycles import NewCycle
 from billing_worker.store.db import Database, RowRefusedError
-from tests.builders import NOON, a_plan, a_policy, some_rules
+from tests.builders import NOON, STORE_ID, a_plan, a_policy, some_rules
 from tests.conftest import DatabaseUrls
 from tests.rig import a_database
 
@@ -59,13 +59,18 @@ async def owe(worker: Database, *, numbers: int = 1) -> None:
             f"rb1{number:027d}",
             NOON,
         )
-        await cycles.open_cycles(worker.claims, [cycle])
+        await cycles.open_cycles(worker.claims, [cycle], store_id=STORE_ID)
 
 
 async def open_all(worker: Database) -> list[Attempt]:
     """The next attempt of every due cycle."""
     claimed = await cycles.claim_due_cycles(
-        worker.claims, SHARD, now=NOON + timedelta(days=30), lease_until=NOON + timedelta(days=31), limit=50
+        worker.claims,
+        SHARD,
+        store_id=STORE_ID,
+        now=NOON + timedelta(days=30),
+        lease_until=NOON + timedelta(days=31),
+        limit=50,
     )
     intents = [Intent(c, c.attempts_count + 1, f"{c.payment_id}-g{c.attempts_count + 1}", b"{}") for c in claimed]
     opened = await attempts.open_attempts(worker.claims, intents, now=NOON, look_at=NOON + LEASE, worker="worker-1")

@@ -41,7 +41,7 @@ from billing_worker.billing.outcomes import (
     Refused,
     Unanswered,
 )
-from billing_worker.billing.states import SubscriptionStatus
+from billing_worker.billing.states import AttemptStatus, CycleStatus, SubscriptionStatus
 from tests.builders import NOON, a_claimed_cycle, a_payment, an_attempt, some_rules
 
 RULES = some_rules()
@@ -179,7 +179,14 @@ def test_a_live_worker_does_not_believe_a_payment_of_a_test_channel() -> None:
 
     assert differences(an_attempt(), a_payment(is_test=True), rules)
     assert not differences(an_attempt(), a_payment(is_test=False), rules)
-    assert not differences(an_attempt(), a_payment(is_test=None), rules)
+    assert differences(an_attempt(), a_payment(is_test=None), rules)
+
+
+def test_a_payment_with_another_pg_transaction_is_another_payment() -> None:
+    paid = an_attempt(status=AttemptStatus.PAID, pg_tx_id="pg-other")
+
+    assert differences(paid, a_payment(pg_tx_id="pg-1"), RULES)
+    assert not differences(paid, a_payment(pg_tx_id=None), RULES)
 
 
 def test_every_difference_is_named() -> None:
@@ -251,8 +258,29 @@ def test_a_payment_under_way_is_waited_for_however_long_it_takes(status: str, af
     assert isinstance(weighed(an_attempt(), a_payment(status), after=after), Wait)
 
 
-def test_what_was_refused_and_is_not_there_was_refused() -> None:
-    assert weighed(an_attempt(), Absent(), answer=REFUSED) == REFUSED
+def test_what_was_refused_and_is_not_there_was_refused_once_every_earlier_send_has_ended() -> None:
+    early = weighed(an_attempt(), Absent(), answer=REFUSED, after=RULES.at_work_for - timedelta(seconds=1))
+
+    assert isinstance(early, Wait)
+    assert weighed(an_attempt(), Absent(), answer=REFUSED, after=RULES.at_work_for) == REFUSED
+
+
+def test_a_decline_keeps_the_words_of_the_answer_that_the_look_confirms() -> None:
+    bare = a_payment("FAILED", failure_code="", failure_message="")
+
+    assert weighed(an_attempt(), bare, answer=DECLINED) == replace(DECLINED, transaction_id="tx-1")
+
+
+def test_nothing_is_sent_for_a_cycle_that_a_person_decides_about() -> None:
+    held = an_attempt(cycle_status=CycleStatus.HELD)
+
+    assert isinstance(weighed(held, Absent()), Wait)
+
+
+def test_a_failure_from_before_the_first_attempt_is_not_its_decline() -> None:
+    old = a_payment("FAILED", changed_at=NOON - timedelta(days=20))
+
+    assert isinstance(weighed(an_attempt(), old), Resend)
 
 
 @pytest.mark.parametrize("answer", [DECLINED, SILENCE])

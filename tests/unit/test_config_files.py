@@ -80,6 +80,14 @@ def test_systemd_waits_longer_than_the_shutdown_grace() -> None:
     assert int(stop.removesuffix("s")) >= DEFAULTS.shutdown_grace_seconds + ROOM_SECONDS
 
 
+def test_systemd_never_gives_up_starting_and_leaves_no_core() -> None:
+    worker = unit("billing-worker.service")
+
+    assert worker["Restart"] == "on-failure"
+    assert worker["StartLimitIntervalSec"] == "0"
+    assert worker["LimitCORE"] == "0"
+
+
 def test_systemd_gives_exactly_the_secrets_there_are() -> None:
     text = (CONFIG / "systemd" / "billing-worker.service").read_text()
 

@@ -65,7 +65,6 @@ def refused(error_type: str) -> Refused:
         "서비스 일시 정지",
         "심야거래제한",
         "인증시간 만료",
-        "주문번호 중복",
         "카드사 문의 요망",
         "기타 거절",
         "Insufficient funds",
@@ -112,6 +111,14 @@ def test_a_decline_that_may_pass_is_soft(message: str) -> None:
 )
 def test_a_decline_that_no_day_mends_is_hard(message: str) -> None:
     assert decline_kind(declined(message)) is DeclineKind.HARD
+
+
+@pytest.mark.parametrize("message", ["주문번호 중복", "기승인 거래", "이미 결제된 주문입니다", "Duplicate order"])
+def test_what_the_pg_says_it_has_been_paid_is_never_tried_again_without_a_person(message: str) -> None:
+    step = next_try(POLICY, declined(message), first_declined_at=FIRST, declines=1, now=FIRST)
+
+    assert decline_kind(declined(message)) is DeclineKind.DUPLICATE
+    assert isinstance(step, Hold)
 
 
 @given(message=st.text(max_size=2000))

@@ -28,6 +28,7 @@ def an_entry(**changes: object) -> StoredEntry:
         message="월간 이용권",
         source="answer",
         actor="worker-1",
+        written_by="billing_login",
         recorded_at=NOON,
         previous_hash=b"",
         entry_hash=b"",
@@ -61,7 +62,7 @@ def test_a_lone_surrogate_and_a_nul_are_left_out() -> None:
 def test_the_hash_is_the_same_for_ever() -> None:
     text = (
         '["", 1, 1, "paid", 11, 21, "rb1abc", 9900, "KRW", "pg-1", "", "월간 이용권", "answer", "worker-1", '
-        "1772366400000000]"
+        '"billing_login", 1772366400000000]'
     )
 
     assert FIRST.entry_hash == hashlib.sha256(text.encode()).digest()
@@ -75,7 +76,7 @@ def test_a_chain_as_it_was_written_has_no_fault() -> None:
 ANOTHER_VALUE = {
     "subscription_id": 2, "kind": "voided", "cycle_id": None, "attempt_id": 22, "payment_id": None,
     "amount_minor": 9901, "currency": "USD", "pg_tx_id": None, "code": "x", "message": "다른 말",
-    "source": "look", "actor": "",
+    "source": "look", "actor": "", "written_by": "somebody",
     "recorded_at": NOON + timedelta(microseconds=1), "entry_hash": b"x",
 }  # fmt: skip
 

@@ -82,9 +82,11 @@ def test_migrations_come_in_order() -> None:
     assert names[0].startswith("0001_")
 
 
-def test_queries_are_found_by_their_table() -> None:
-    assert "-- name: " in files.query_text("cycles")
-    assert files.query_text("cycles") in files.query_texts()
+def test_every_file_of_queries_is_found_and_names_them() -> None:
+    texts = files.query_texts()
+
+    assert len(texts) == len(list((ROOT / "sql" / "queries").iterdir()))
+    assert all("-- name: " in text for text in texts)
 
 
 def test_missing_sql_is_reported_with_its_remedy(tmp_path: Path) -> None:

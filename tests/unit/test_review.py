@@ -6,7 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from billing_worker.billing.charging import Contradiction, NothingMore, Verified, Wait, differences, review
+from billing_worker.billing.charging import (
+    LOOKS_BEFORE_DOUBT,
+    Contradiction,
+    NothingMore,
+    Verified,
+    Wait,
+    differences,
+    review,
+)
 from billing_worker.billing.outcomes import PAYMENT_PENDING, Absent, Look, Paid, Payment, Unanswered
 from billing_worker.billing.states import AttemptStatus
 from tests.builders import NOON, a_payment, an_attempt, some_rules
@@ -30,6 +38,7 @@ def reviewed(look: Look, *, status: AttemptStatus, now: datetime = NOON, **chang
 def test_a_paid_attempt_is_compared_with_portone_s_record() -> None:
     assert reviewed(a_payment(), status=AttemptStatus.PAID) == Verified("tx-1")
     assert reviewed(a_payment("CANCELLED"), status=AttemptStatus.PAID) == Verified("tx-1")
+    assert reviewed(a_payment(refunded_minor=900), status=AttemptStatus.PAID) == Verified("tx-1", 900)
 
 
 @pytest.mark.parametrize(
@@ -38,7 +47,12 @@ def test_a_paid_attempt_is_compared_with_portone_s_record() -> None:
     ids=lambda look: repr(look)[:40],
 )
 def test_a_paid_attempt_that_portone_tells_otherwise_is_put_before_a_person(look: Look) -> None:
-    assert isinstance(reviewed(look, status=AttemptStatus.PAID), Contradiction)
+    assert isinstance(reviewed(look, status=AttemptStatus.PAID, looks=LOOKS_BEFORE_DOUBT), Contradiction)
+
+
+@pytest.mark.parametrize("look", [a_payment("FAILED"), a_payment("READY"), Absent()], ids=lambda look: repr(look)[:40])
+def test_one_look_that_does_not_show_a_payment_wakes_nobody(look: Look) -> None:
+    assert isinstance(reviewed(look, status=AttemptStatus.PAID, looks=1), Wait)
 
 
 CLOSED_UNPAID = [AttemptStatus.DECLINED, AttemptStatus.REFUSED, AttemptStatus.VOIDED]

@@ -227,16 +227,25 @@ def test_none_ends_dunning_at_the_first_decline_and_decimals_are_days() -> None:
     ("environ", "blamed"),
     [
         ({"BILLING_PORTONE_READ_SECONDS": "59.9"}, "BILLING_PORTONE_READ_SECONDS"),
-        ({"BILLING_ATTEMPT_LEASE_SECONDS": "175"}, "BILLING_ATTEMPT_LEASE_SECONDS"),
-        ({"BILLING_SEND_WINDOW_SECONDS": "35"}, "BILLING_ATTEMPT_LEASE_SECONDS"),
+        ({"BILLING_ATTEMPT_LEASE_SECONDS": "200"}, "BILLING_ATTEMPT_LEASE_SECONDS"),
         ({"BILLING_CLAIM_LEASE_SECONDS": "40"}, "BILLING_CLAIM_LEASE_SECONDS"),
-        ({"BILLING_SHUTDOWN_GRACE_SECONDS": "119"}, "BILLING_SHUTDOWN_GRACE_SECONDS"),
+        ({"BILLING_SHUTDOWN_GRACE_SECONDS": "199.9"}, "BILLING_SHUTDOWN_GRACE_SECONDS"),
         ({"BILLING_RESEND_UNTIL_SECONDS": "10001"}, "BILLING_RESEND_UNTIL_SECONDS"),
         (
             {
                 "BILLING_RESEND_UNTIL_SECONDS": "10000",
                 "BILLING_PORTONE_READ_SECONDS": "600",
-                "BILLING_CLOCK_SKEW_MAX_SECONDS": "190",
+                "BILLING_CLOCK_SKEW_MAX_SECONDS": "155",
+                "BILLING_ATTEMPT_LEASE_SECONDS": "800",
+                "BILLING_SHUTDOWN_GRACE_SECONDS": "800",
+            },
+            "BILLING_RESEND_UNTIL_SECONDS",
+        ),
+        (
+            {
+                "BILLING_RESEND_UNTIL_SECONDS": "10000",
+                "BILLING_SEND_WINDOW_SECONDS": "600",
+                "BILLING_CLOCK_SKEW_MAX_SECONDS": "120",
                 "BILLING_ATTEMPT_LEASE_SECONDS": "800",
                 "BILLING_SHUTDOWN_GRACE_SECONDS": "800",
             },
@@ -259,7 +268,8 @@ def test_settings_that_contradict_each_other_are_refused(environ: dict[str, str]
     "environ",
     [
         {"BILLING_PORTONE_READ_SECONDS": "60"},
-        {"BILLING_ATTEMPT_LEASE_SECONDS": "175.5"},
+        {"BILLING_ATTEMPT_LEASE_SECONDS": "200.5"},
+        {"BILLING_SHUTDOWN_GRACE_SECONDS": "200"},
         {"BILLING_CLAIM_LEASE_SECONDS": "41"},
         {"BILLING_RESEND_UNTIL_SECONDS": "10000"},
         {"BILLING_CLAIM_BATCH_MAX": "320"},
@@ -270,6 +280,26 @@ def test_settings_that_contradict_each_other_are_refused(environ: dict[str, str]
 def test_settings_just_inside_their_limits_are_taken(environ: dict[str, str]) -> None:
     settings = load_settings({**REQUIRED, **environ})
 
+    assert relation_problems(settings) == []
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {"BILLING_SEND_WINDOW_SECONDS": "70"},
+        {"BILLING_PORTONE_CONNECT_SECONDS": "25"},
+        {"BILLING_PORTONE_READ_SECONDS": "105"},
+        {"BILLING_PORTONE_LOOK_READ_SECONDS": "40"},
+        {"BILLING_DATABASE_COMMAND_TIMEOUT_SECONDS": "40", "BILLING_CLAIM_LEASE_SECONDS": "90"},
+    ],
+)
+def test_what_takes_longer_needs_a_longer_lease_and_a_longer_grace(environ: dict[str, str]) -> None:
+    wider = {"BILLING_ATTEMPT_LEASE_SECONDS": "281", "BILLING_SHUTDOWN_GRACE_SECONDS": "280"}
+
+    problems = problems_of({**REQUIRED, **environ, "BILLING_SHUTDOWN_GRACE_SECONDS": "239"})
+    settings = load_settings({**REQUIRED, **environ, **wider})
+
+    assert list(problems) == ["BILLING_ATTEMPT_LEASE_SECONDS", "BILLING_SHUTDOWN_GRACE_SECONDS"]
     assert relation_problems(settings) == []
 
 
