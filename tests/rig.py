@@ -139,6 +139,13 @@ class Rig:
         """The charges that have arrived at PortOne, oldest first."""
         return [one for one in (await self.ask("GET", "/requests"))["requests"] if one["method"] == "POST"]
 
+    async def refund(self, payment_id: str, amount_minor: int) -> None:
+        """Have PortOne cancel a part of a payment, as somebody at its console would."""
+        headers = {"Authorization": f"PortOne {API_SECRET}"}
+        body = {"storeId": STORE_ID, "amount": amount_minor, "reason": "goodwill"}
+        response = await self.control.post(f"/payments/{payment_id}/cancel", json=body, headers=headers)
+        assert response.status_code == 200, response.text
+
     async def held_requests(self, stage: str) -> None:
         """Return when a charge has come to that stage inside PortOne."""
 

@@ -35,6 +35,39 @@ async def test_a_paid_answer_is_compared_with_portone_s_record_later(rig: Rig) -
     assert await rig.kinds() == ["intent", "paid"]
 
 
+async def test_a_refund_that_the_record_shows_is_entered_once(rig: Rig) -> None:
+    # given
+    payment_id = await rig.owe()
+    await rig.charge()
+    await rig.refund(payment_id, 900)
+
+    # when
+    await rig.reconcile_after(minutes=11)
+    await rig.admin.execute("UPDATE billing.attempts SET look_at = $1", rig.clock.now())
+    await rig.reconcile()
+
+    # then
+    refunds = [entry["amount_minor"] for entry in await rig.entries() if entry["kind"] == "refunded"]
+    assert refunds == [900]
+
+
+async def test_a_paid_cycle_that_is_contradicted_is_on_the_exceptions_list_until_the_record_agrees(rig: Rig) -> None:
+    # given
+    await rig.owe()
+    await rig.charge()
+    await rig.admin.execute("UPDATE billing.attempts SET amount_minor = 12000")
+    await rig.reconcile_after(minutes=11)
+
+    # when
+    listed = await rig.admin.fetch("SELECT * FROM billing.exceptions")
+    await rig.admin.execute("UPDATE billing.attempts SET amount_minor = 9900, look_at = $1", rig.clock.now())
+    await rig.reconcile()
+
+    # then
+    assert ["amount is 9900, asked for 12000" in row["held_reason"] for row in listed] == [True]
+    assert await rig.admin.fetch("SELECT * FROM billing.exceptions") == []
+
+
 async def test_a_paid_answer_that_portone_s_record_contradicts_stays_paid_and_is_said_once(rig: Rig) -> None:
     # given
     await rig.owe()

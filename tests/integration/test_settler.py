@@ -241,6 +241,30 @@ async def test_verdicts_are_kept_while_the_database_is_gone_and_nothing_is_sent_
     assert await count(rig, "paid") == 5
 
 
+async def test_a_statement_that_is_refused_for_any_row_stops_the_sending_and_loses_no_verdict(rig: Rig) -> None:
+    # given
+    found = await opened(rig, 3)
+    await rig.admin.execute("REVOKE INSERT ON billing.ledger FROM billing_worker")
+
+    # when
+    waiting = [asyncio.create_task(rig.crew.settler.settle(decided(rig, attempt))) for attempt in found]
+    try:
+        await eventually(lambda: is_shut(rig))
+        written = await count(rig, "paid")
+    finally:
+        await rig.admin.execute("GRANT INSERT ON billing.ledger TO billing_worker")
+    settled = await asyncio.gather(*waiting)
+
+    # then
+    assert written == 0
+    assert settled == [True] * 3
+    assert rig.crew.gate.closed() is None
+
+
+async def is_shut(rig: Rig) -> bool:
+    return rig.crew.gate.closed() is not None
+
+
 async def test_a_backend_that_is_ended_in_the_middle_is_no_lost_verdict(rig: Rig) -> None:
     # given
     [attempt] = await opened(rig, 1)

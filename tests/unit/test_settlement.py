@@ -107,6 +107,7 @@ def test_a_refused_channel_uses_up_no_try_of_the_customer_s() -> None:
 
     assert (done.cycle_status, done.declines_added) == (CycleStatus.DUE, 0)
     assert done.claimable_at == NOON + POLICY.channel_pause
+    assert done.events == ()  # no customer hears of our rotated secret
 
 
 def test_a_voided_attempt_makes_its_cycle_due_at_once() -> None:
