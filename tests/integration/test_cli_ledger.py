@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import IO
 
 import asyncpg
@@ -126,7 +127,8 @@ def test_an_untouched_ledger_is_verified(cli: Cli, database: DatabaseUrls) -> No
     result = cli("ledger", "verify", "--json")
 
     assert result.exit_code == 0
-    assert json.loads(result.stdout) == {"entries": 1, "faults": []}
+    verified = json.loads(result.stdout)
+    assert (verified["entries"], verified["faults"], len(verified["root"])) == (1, [], 64)
 
 
 def test_an_auditor_can_verify(cli: Cli, database: DatabaseUrls) -> None:
@@ -173,4 +175,92 @@ async def test_an_entry_written_during_the_verification_is_no_fault(cli: Cli, da
     finally:
         await connection.close()
 
-    assert (result.exit_code, result.stdout) == (0, "1 entries read, 0 faults\n")
+    assert result.exit_code == 0
+    assert result.stdout.startswith("1 entries read, 0 faults, root ")
+
+
+# --- seals ----------------------------------------------------------------------------------------------------------
+
+# What an owner can do who knows how the chain is computed: the entries of one subscription written anew, without some.
+REWRITE = """
+SET session_replication_role = replica;
+ALTER TABLE billing.ledger DISABLE TRIGGER ledger_append_only;
+CREATE TEMP TABLE kept AS SELECT l.* FROM billing.ledger l JOIN billing.subscriptions s USING (shard, subscription_id)
+    WHERE s.business_key = 's-1' AND {kept};
+DELETE FROM billing.ledger l USING billing.subscriptions s
+    WHERE s.shard = l.shard AND s.subscription_id = l.subscription_id AND s.business_key = 's-1';
+DELETE FROM billing.ledger_heads h USING billing.subscriptions s
+    WHERE s.shard = h.shard AND s.subscription_id = h.subscription_id AND s.business_key = 's-1';
+INSERT INTO billing.ledger SELECT * FROM kept ORDER BY sequence;
+"""
+
+
+@pytest.fixture
+def sealed(cli: Cli, database: DatabaseUrls, tmp_path: Path) -> Path:
+    """Two chains of three entries, and their seal."""
+    for key in ("s-1", "s-2"):
+        add_subscription(database, key)
+        for number in range(3):
+            add_entry(database, key, f"entry {number}")
+    file = tmp_path / "seal.json"
+    result = cli("ledger", "seal", url=database.auditor_url)
+    assert result.exit_code == 0
+    file.write_text(result.stdout, encoding="utf-8")
+    return file
+
+
+def test_a_seal_has_every_head_and_the_root_that_the_verification_tells(
+    cli: Cli, database: DatabaseUrls, sealed: Path
+) -> None:
+    *heads, last = [json.loads(line) for line in sealed.read_text(encoding="utf-8").splitlines()]
+
+    verified = json.loads(cli("ledger", "verify", "--json").stdout)
+
+    assert {(head["business_key"], head["sequence"]) for head in heads} == {("s-1", 3), ("s-2", 3)}
+    assert last == {"heads": 2, "root": verified["root"]}
+
+
+def test_a_seal_still_holds_when_chains_have_grown(cli: Cli, database: DatabaseUrls, sealed: Path) -> None:
+    add_entry(database, "s-1", "later")
+    add_subscription(database, "s-3")
+    add_entry(database, "s-3", "new")
+
+    result = cli("ledger", "verify", "--seal", str(sealed), url=database.auditor_url)
+
+    assert result.exit_code == 0
+    assert "8 entries read, 0 faults" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("rewriting", "found"),
+    [
+        (REWRITE.format(kept="sequence <> 2"), "subscription s-1: sealed entry 3 is gone"),
+        (REWRITE.format(kept="sequence < 3"), "subscription s-1: sealed entry 3 is gone"),
+        (REWRITE.format(kept="false"), "subscription s-1: sealed entry 3 is gone"),
+        (REWRITE.format(kept="true"), "subscription s-1: sealed entry 3 is another one"),
+        ("UPDATE billing.subscriptions SET business_key = 's-4' WHERE business_key = 's-1'", "sealed entry 3 is gone"),
+    ],
+)
+def test_a_chain_that_its_owner_wrote_anew_is_found_by_the_seal_alone(
+    cli: Cli, database: DatabaseUrls, sealed: Path, rewriting: str, found: str
+) -> None:
+    execute(database.admin_url, rewriting)
+
+    without = cli("ledger", "verify", "--json")
+    with_seal = cli("ledger", "verify", "--seal", str(sealed), "--json")
+
+    assert (without.exit_code, json.loads(without.stdout)["faults"]) == (0, [])
+    assert with_seal.exit_code == 1
+    [fault] = json.loads(with_seal.stdout)["faults"]
+    assert found in fault
+
+
+def test_a_file_that_is_no_whole_seal_is_refused(cli: Cli, sealed: Path) -> None:
+    lines = sealed.read_text(encoding="utf-8").splitlines(keepends=True)
+    sealed.write_text("".join(lines[:-1]), encoding="utf-8")
+
+    cut = cli("ledger", "verify", "--seal", str(sealed), "--json")
+    missing = cli("ledger", "verify", "--seal", str(sealed) + "x", "--json")
+
+    assert (cut.exit_code, missing.exit_code) == (2, 2)
+    assert json.loads(cut.stderr)["error"]["kind"] == json.loads(missing.stderr)["error"]["kind"] == "seal"

@@ -155,7 +155,10 @@ def test_an_auditor_may_read(cli: Cli, open_attempt: str, database: DatabaseUrls
     assert result.exit_code == 0
 
 
-@pytest.mark.parametrize("command", [("attempt", "show"), ("cycle", "skip"), ("cycle", "retry")])
+@pytest.mark.parametrize(
+    "command",
+    [("attempt", "show"), ("cycle", "skip"), ("cycle", "retry"), ("cycle", "hold"), ("cycle", "accept")],
+)
 def test_an_unknown_payment_id_is_not_found(cli: Cli, command: tuple[str, ...]) -> None:
     reason = () if command[0] == "attempt" else ("--reason", "x", "--by", "kim")
 
@@ -195,6 +198,63 @@ def test_a_held_cycle_is_an_exception_until_it_is_tried_again(
     assert fetch_value(database.admin_url, "SELECT status FROM billing.cycles") == "due"
 
 
+def test_a_cycle_under_way_is_held_by_a_person_and_may_then_be_skipped(
+    cli: Cli, open_attempt: str, database: DatabaseUrls
+) -> None:
+    held = cli("cycle", "hold", open_attempt, "--reason", "PG가 모름", "--by", "kim", "--json")
+    again = cli("cycle", "hold", open_attempt, "--reason", "x", "--by", "kim")
+    waiting = loaded(cli("status", "--json"))
+    listed = loaded(cli("exceptions", "--json"))["exceptions"]
+    status = fetch_value(database.admin_url, "SELECT status FROM billing.attempts")
+    skipped = cli("cycle", "skip", open_attempt, "--reason", "x", "--by", "kim")
+
+    assert (held.exit_code, loaded(held)["held"], again.exit_code, skipped.exit_code) == (0, True, 4, 0)
+    assert status == "open"
+    assert (waiting["held"], waiting["open_attempts"]) == (1, 0)
+    assert [one["held_reason"] for one in listed] == ["PG가 모름"]
+    entry = "SELECT concat_ws('|', source, code, message, actor) FROM billing.ledger WHERE kind = 'held'"
+    assert fetch_value(database.admin_url, entry) == "operator|operator|PG가 모름|kim"
+
+
+@pytest.fixture
+def paid_otherwise(open_attempt: str, database: DatabaseUrls) -> str:
+    """The payment id of a paid cycle whose PortOne payment differs."""
+    execute(
+        database.admin_url,
+        """UPDATE billing.attempts SET status = 'paid', request_body = NULL, settled_at = now(), look_at = NULL,
+                                       contradiction = 'amount is 1, asked for 9900'""",
+        "UPDATE billing.cycles SET status = 'paid', paid_at = now()",
+    )
+    return open_attempt
+
+
+def test_a_payment_that_differs_is_an_exception_until_a_person_accepts_it(
+    cli: Cli, paid_otherwise: str, database: DatabaseUrls
+) -> None:
+    before = loaded(cli("exceptions", "--json"))["exceptions"], loaded(cli("status", "--json"))["held"]
+    accepted = cli("cycle", "accept", paid_otherwise, "--reason", "차액 환불함", "--by", "kim", "--json")
+    after = loaded(cli("exceptions", "--json"))["exceptions"], loaded(cli("status", "--json"))["held"]
+    again = cli("cycle", "accept", paid_otherwise, "--reason", "x", "--by", "kim")
+
+    assert [(one["payment_id"], one["held_reason"]) for one in before[0]] == [
+        (paid_otherwise, "amount is 1, asked for 9900")
+    ]
+    assert (before[1], after) == (1, ([], 0))
+    assert (accepted.exit_code, loaded(accepted)["accepted"], again.exit_code) == (0, True, 4)
+    entry = "SELECT concat_ws('|', code, message, source, actor) FROM billing.ledger WHERE kind = 'operator'"
+    assert fetch_value(database.admin_url, entry) == "accepted|차액 환불함|operator|kim"
+    assert fetch_value(database.admin_url, "SELECT status FROM billing.cycles") == "paid"
+
+
+def test_a_held_subscription_waits_for_a_person_too(cli: Cli, payment_id: str, database: DatabaseUrls) -> None:
+    execute(database.admin_url, "UPDATE billing.subscriptions SET status = 'held', held_reason = 'no such zone'")
+
+    status, listed = loaded(cli("status", "--json")), loaded(cli("exceptions", "--json"))["exceptions"]
+
+    assert status["held"] == len(listed) == 1
+    assert listed[0]["payment_id"] is None
+
+
 def test_sending_is_halted_and_resumed_by_a_person(cli: Cli, payment_id: str) -> None:
     halted = cli("halt", "--reason", "PG 점검", "--by", "kim")
     while_halted = loaded(cli("status", "--json"))
@@ -222,15 +282,49 @@ def look_is_due(database: DatabaseUrls) -> bool:
     return due
 
 
+@pytest.fixture
+def left_attempt(open_attempt: str, database: DatabaseUrls) -> str:
+    """The payment id of a cycle whose open attempt a reconciler has had already; its next look is far away."""
+    execute(database.admin_url, "UPDATE billing.attempts SET look_epoch = 1")
+    return open_attempt
+
+
 def test_reconcile_has_an_open_attempt_looked_at_soon(
-    cli: Cli, open_attempt: str, portone: str, database: DatabaseUrls
+    cli: Cli, left_attempt: str, portone: str, database: DatabaseUrls
 ) -> None:
     assert not look_is_due(database)
 
-    result = cli("reconcile", open_attempt, "--json", **portone_settings(portone))
+    result = cli("reconcile", left_attempt, "--json", **portone_settings(portone))
 
     assert result.exit_code == 1
     assert (loaded(result)["verdict"], loaded(result)["portone"]) == ("open", None)
+    assert "looks within seconds" in loaded(result)["next"]
+    assert look_is_due(database)
+
+
+def test_reconcile_leaves_an_attempt_to_the_worker_that_is_sending_it(
+    cli: Cli, open_attempt: str, portone: str, database: DatabaseUrls
+) -> None:
+    leased = "SELECT look_at FROM billing.attempts"
+    before = fetch_value(database.admin_url, leased)
+
+    as_json = cli("reconcile", open_attempt, "--json", **portone_settings(portone))
+    table = cli("reconcile", open_attempt, **portone_settings(portone))
+
+    assert fetch_value(database.admin_url, leased) == before
+    assert datetime.fromisoformat(loaded(as_json)["look_at"]) == before
+    assert "its worker is sending it" in loaded(as_json)["next"]
+    assert "its worker is sending it" in table.stdout
+
+
+def test_reconcile_has_an_attempt_looked_at_whose_sender_s_lease_is_over(
+    cli: Cli, open_attempt: str, portone: str, database: DatabaseUrls
+) -> None:
+    execute(database.admin_url, "UPDATE billing.attempts SET look_at = clock_timestamp() - interval '1 minute'")
+
+    result = cli("reconcile", open_attempt, "--json", **portone_settings(portone))
+
+    assert "looks within seconds" in loaded(result)["next"]
     assert look_is_due(database)
 
 
@@ -277,9 +371,9 @@ def test_reconcile_of_an_equal_payment_leaves_the_looks_alone(
 
 
 def test_reconcile_without_an_answer_says_so_and_still_has_it_looked_at(
-    cli: Cli, open_attempt: str, database: DatabaseUrls
+    cli: Cli, left_attempt: str, database: DatabaseUrls
 ) -> None:
-    result = cli("reconcile", open_attempt, "--json", **portone_settings("http://127.0.0.1:1"))
+    result = cli("reconcile", left_attempt, "--json", **portone_settings("http://127.0.0.1:1"))
 
     assert (result.exit_code, loaded(result)["verdict"]) == (3, "unanswered")
     assert look_is_due(database)
@@ -289,83 +383,3 @@ def test_reconcile_of_what_was_never_tried_is_not_found(cli: Cli, payment_id: st
     result = cli("reconcile", payment_id, "--json", **portone_settings(portone))
 
     assert result.exit_code == 4
-
-
-def checks(result: Result) -> dict[str, dict[str, Any]]:
-    return {check["name"]: check for check in loaded(result)["checks"]}
-
-
-def keep_promises(database: DatabaseUrls) -> None:
-    """The server of the tests forgets commits in a crash, and check-config would say so."""
-    execute(database.admin_url, f'ALTER DATABASE "{database.name}" SET synchronous_commit = on')
-
-
-def test_a_sound_configuration_is_told_with_its_secrets_masked(cli: Cli, portone: str, database: DatabaseUrls) -> None:
-    keep_promises(database)
-
-    as_json = cli("check-config", "--json", **portone_settings(portone))
-    table = cli("check-config", **portone_settings(portone))
-
-    assert [check["problems"] for check in loaded(as_json)["checks"]] == [[], []]
-    assert as_json.exit_code == table.exit_code == 0
-    by_name = {row["name"]: row for row in loaded(as_json)["settings"]}
-    assert (by_name["BILLING_PORTONE_STORE_ID"]["value"], by_name["BILLING_LOG_LEVEL"]["source"]) == (STORE, "default")
-    for output in (as_json.output, table.output):
-        assert SECRET not in output
-        assert "billing-tests" not in output
-
-
-def test_a_refused_secret_is_told_apart_from_silence(cli: Cli, portone: str, database: DatabaseUrls) -> None:
-    keep_promises(database)
-
-    refused = cli("check-config", "--json", **portone_settings(portone, BILLING_PORTONE_API_SECRET="wrong-secret"))
-    silent = cli("check-config", "--json", **portone_settings("http://127.0.0.1:1"))
-
-    assert (refused.exit_code, checks(refused)["portone"]["answers"]) == (1, True)
-    assert "refuses the secret" in checks(refused)["portone"]["problems"][0]
-    assert (silent.exit_code, checks(silent)["portone"]["answers"]) == (3, False)
-
-
-def test_a_role_with_too_many_rights_is_told(cli: Cli, portone: str, database: DatabaseUrls) -> None:
-    result = cli("check-config", "--json", **portone_settings(portone, BILLING_DATABASE_URL=database.owner_url))
-
-    assert result.exit_code == 1
-    assert any("billing_owner" in problem for problem in checks(result)["database"]["problems"])
-
-
-@pytest.mark.parametrize(
-    ("setting", "value"),
-    [
-        ("log_statement", "mod"),
-        ("log_min_duration_statement", "250ms"),
-        ("log_min_duration_sample", "10ms"),
-        ("log_transaction_sample_rate", "0.5"),
-        ("log_parameter_max_length_on_error", "64B"),
-        ("pgaudit.log_parameter", "on"),
-    ],
-)
-def test_a_server_that_would_log_billing_keys_is_warned_of(
-    cli: Cli, portone: str, database: DatabaseUrls, setting: str, value: str
-) -> None:
-    keep_promises(database)
-    execute(database.admin_url, f"ALTER DATABASE \"{database.name}\" SET {setting} = '{value}'")
-
-    warned = cli("check-config", "--json", **portone_settings(portone))
-    execute(database.admin_url, f'ALTER DATABASE "{database.name}" SET log_parameter_max_length = 0')
-    execute(database.admin_url, f'ALTER DATABASE "{database.name}" RESET log_parameter_max_length_on_error')
-    execute(database.admin_url, f'ALTER DATABASE "{database.name}" RESET pgaudit.log_parameter')
-    silenced = cli("check-config", "--json", **portone_settings(portone))
-
-    (warning,) = checks(warned)["database"]["warnings"]
-    assert f"{setting} is {value}" in warning
-    assert (warned.exit_code, silenced.exit_code) == (0, 0)
-    assert checks(silenced)["database"]["warnings"] == []
-
-
-def test_a_database_that_is_not_there_is_told(cli: Cli, portone: str) -> None:
-    nowhere = "postgresql://kim:pass-word-xyz@127.0.0.1:1/billing"
-
-    result = cli("check-config", "--json", **portone_settings(portone, BILLING_DATABASE_URL=nowhere))
-
-    assert (result.exit_code, checks(result)["database"]["answers"]) == (3, False)
-    assert "pass-word-xyz" not in result.output

@@ -228,33 +228,5 @@ async def test_a_forged_entry_with_a_good_hash_does_not_fit_its_successor(
     assert await faults(worker) == ["subscription 1, entry 3: does not name its predecessor's hash"]
 
 
-async def test_a_paid_cycle_without_a_paid_entry_and_the_other_way_round_are_found(
-    admin: Any, worker: Database
-) -> None:
-    # given
-    await admin.execute(
-        """
-        INSERT INTO billing.cycles (shard, subscription_id, cycle_number, period_start_on, period_end_on, due_at,
-                                    amount_minor, currency, order_name, payment_id, claimable_at, status, paid_at)
-        SELECT 3, 1, n, '2026-01-31', '2026-02-28', now(), 9900, 'KRW', 'x', 'rb1' || repeat(n::text, 27), now(),
-               CASE n WHEN 1 THEN 'paid' ELSE 'due' END, CASE n WHEN 1 THEN now() END
-        FROM generate_series(1, 2) AS n
-        """
-    )
-    second = await admin.fetchval("SELECT cycle_id FROM billing.cycles WHERE cycle_number = 2")
-    await admin.execute(
-        ADD_ENTRY, 1, "paid", second, None, "rb1" + "2" * 27, 9900, "KRW", "pg-1", "", "", "answer", "kim"
-    )
-
-    # when
-    words = await faults(worker)
-
-    # then
-    assert sorted(words) == [
-        f"payment rb1{'1' * 27}: the cycle is paid, its paid entry is None",
-        f"payment rb1{'2' * 27}: the cycle is due, its paid entry is 1",
-    ]
-
-
 def as_fields(entry: StoredEntry) -> dict[str, Any]:
     return {name: getattr(entry, name) for name in StoredEntry.__dataclass_fields__}

@@ -1,4 +1,4 @@
-"""The plans of the queries that a sweep repeats: their cost must not grow with what is not due yet.
+"""The plans of the queries that a sweep repeats or a person asks: others' rows must cost nothing.
 
 Each is read with the server's own settings, once for these values and once for any: a session keeps the latter. A shard
 of a big shop: 100,000 subscriptions and 200,000 cycles that are not due, a thousand that are.
@@ -38,14 +38,30 @@ SELECT shard, cycle_id, subscription_id, 1, payment_id, payment_id, 9900, 'KRW',
        CASE WHEN cycle_id % 2 = 0 THEN '2026-03-02 00:00+00'::timestamptz WHEN cycle_id % 501 = 0 THEN '2026-03-01'::timestamptz END,
        now(), 'answer'
 FROM billing.cycles WHERE status = 'paid';
+INSERT INTO billing.attempts (shard, cycle_id, subscription_id, attempt_number, payment_id, idempotency_key, amount_minor, currency,
+                              status, request_body, request_sha256, opened_at, last_sent_at, look_at, settled_at, source)
+SELECT shard, cycle_id, subscription_id, 1, payment_id, payment_id, 9900, 'KRW', 'declined', NULL, 'x', now(), now(), NULL, now(), 'answer'
+FROM billing.cycles WHERE cycle_number = 2;
+UPDATE billing.cycles SET status = CASE WHEN subscription_id % 2 = 0 THEN 'held' ELSE 'collecting' END, held_reason = 'x'
+WHERE cycle_number = 2 AND subscription_id % 997 = 0;
+UPDATE billing.attempts a SET status = 'open', request_body = 'x', settled_at = NULL, look_at = '2026-03-02 00:00+00'
+FROM billing.cycles c WHERE c.shard = a.shard AND c.cycle_id = a.cycle_id AND c.status IN ('held', 'collecting');
+UPDATE billing.attempts SET contradiction = 'x' WHERE status = 'paid' AND cycle_id % 5003 = 0;
+UPDATE billing.subscriptions SET status = 'held', held_reason = 'x' WHERE subscription_id % 4999 = 0;
+INSERT INTO billing.ledger (shard, subscription_id, kind, source, recorded_at, sequence, previous_hash, entry_hash)
+SELECT shard, subscription_id, 'operator', 'operator', now(), 0, '', ''
+FROM billing.subscriptions CROSS JOIN generate_series(1, 2) WHERE subscription_id <= 5000;
+INSERT INTO billing.ledger (shard, subscription_id, kind, source, recorded_at, sequence, previous_hash, entry_hash)
+SELECT shard, subscription_id, 'operator', 'operator', now(), 0, '', ''
+FROM billing.subscriptions CROSS JOIN generate_series(1, 1000) WHERE business_key = 'sub-777';
 RESET session_replication_role;
-ANALYZE billing.subscriptions, billing.cycles, billing.attempts;
+ANALYZE billing.subscriptions, billing.cycles, billing.attempts, billing.ledger, billing.ledger_heads;
 """  # noqa: E501
 
 
 @dataclass(frozen=True, slots=True)
 class Repeated:
-    """A query that a sweep repeats, the indexes that must carry it, and how many pages it may touch at most."""
+    """A query that is asked often, the indexes that must carry it, and how many pages it may touch at most."""
 
     name: str
     arguments: tuple[str, ...]
@@ -67,6 +83,36 @@ REPEATED = [
     Repeated("shards_to_renew", (NOW,), frozenset({"subscriptions_due"}), 400),
     Repeated("lock_due_subscriptions", ("1::smallint", NOW, "50"), frozenset({"subscriptions_due"}), 400),
     Repeated("backlog", (NOW,), frozenset({"cycles_claimable", "cycles_unfinished", "attempts_one_open"}), 2500),
+]
+
+SHARDS = f"'{{{','.join(str(n) for n in range(64))}}}'::smallint[]"
+ONE_PAYMENT = "'rb1' || lpad('7771', 27, '0')"
+ASKED = [
+    Repeated("show_attempts", (SHARDS, ONE_PAYMENT), frozenset({"cycles_payment_id", "attempts_number"}), 300),
+    Repeated("look_soon", (SHARDS, ONE_PAYMENT, NOW), frozenset({"cycles_payment_id", "attempts_number"}), 300),
+    Repeated("skip_cycle", (SHARDS, ONE_PAYMENT, "'x'", "'x'", NOW), frozenset({"cycles_payment_id"}), 300),
+    Repeated("retry_cycle", (SHARDS, ONE_PAYMENT, "'x'", "'x'", NOW), frozenset({"cycles_payment_id"}), 300),
+    # By payment_id, or by the few that are being collected: whichever are fewer pages.
+    Repeated("hold_cycle", (SHARDS, ONE_PAYMENT, "'x'", "'x'"), frozenset(), 300),
+    Repeated("accept_cycle", (SHARDS, ONE_PAYMENT, "'x'", "'x'"), frozenset({"cycles_payment_id"}), 300),
+    Repeated(
+        "list_exceptions",
+        ("100",),
+        frozenset({"cycles_unfinished", "subscriptions_held", "attempts_contradicted"}),
+        1500,
+    ),
+    Repeated("list_subscriptions", ("NULL", "'sub-5'", "100"), frozenset({"subscriptions_by_key"}), 300),
+    Repeated("tail_ledger", ("NULL", "20"), frozenset({"ledger_recorded"}), 300),
+    Repeated(
+        "tail_subscription",
+        ("1::smallint", "'sub-777'", "NULL", "20"),
+        frozenset({"ledger_pkey"}),
+        60,
+    ),
+    Repeated("chain_lengths", ("1::smallint", "100", "50"), frozenset({"ledger_heads_pkey"}), 1000),
+    Repeated("read_chains", ("1::smallint", "800", "1000"), frozenset({"ledger_pkey"}), 300),
+    Repeated("read_cycles", ("1::smallint", "800", "1000"), frozenset({"cycles_number"}), 1500),
+    Repeated("read_attempts", ("1::smallint", "800", "1000"), frozenset({"cycles_number", "attempts_number"}), 3000),
 ]
 
 
@@ -114,6 +160,22 @@ async def plan_of(admin: Any, query: Repeated, mode: str) -> dict[str, Any]:
 @pytest.mark.parametrize("mode", ["force_custom_plan", "force_generic_plan"])
 @pytest.mark.parametrize("query", REPEATED, ids=lambda query: query.name)
 async def test_a_sweep_s_query_costs_what_is_due_and_not_what_is_there(admin: Any, query: Repeated, mode: str) -> None:
+    plan = await plan_of(admin, query, mode)
+
+    used = {node.get("Index Name", "") for node in nodes(plan)}
+    scanned = [node["Relation Name"] for node in nodes(plan) if node["Node Type"] == "Seq Scan"]
+    assert query.indexes <= used
+    assert scanned == []
+    assert plan["Shared Hit Blocks"] + plan["Shared Read Blocks"] < query.pages_max
+
+
+@pytest.mark.parametrize("mode", ["force_custom_plan", "force_generic_plan"])
+@pytest.mark.parametrize("query", ASKED, ids=lambda query: query.name)
+async def test_a_person_s_question_costs_what_it_is_about_and_not_what_is_there(
+    admin: Any, query: Repeated, mode: str
+) -> None:
+    await admin.execute("SET enable_seqscan = off; SET random_page_cost = 1.1")  # as every connection of ours has it
+
     plan = await plan_of(admin, query, mode)
 
     used = {node.get("Index Name", "") for node in nodes(plan)}

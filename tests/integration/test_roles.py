@@ -125,6 +125,32 @@ async def test_the_worker_may_do_nothing_beyond_its_work(rig: Rig, database: Dat
     assert [statement for statement in statements if statement not in words] == []
 
 
+# What a payment is. Whoever could change it could make an entry disagree with what was charged.
+FOREVER = {
+    "cycles": [
+        "shard", "subscription_id", "cycle_number", "period_start_on", "period_end_on", "due_at",
+        "amount_minor", "currency", "order_name", "store_id", "payment_id", "correction_number", "created_at",
+    ],
+    "attempts": [
+        "shard", "cycle_id", "subscription_id", "attempt_number", "payment_id", "idempotency_key",
+        "amount_minor", "currency", "request_sha256", "opened_at", "worker",
+    ],
+}  # fmt: skip
+
+
+async def test_the_worker_cannot_change_what_a_payment_is(rig: Rig, database: DatabaseUrls) -> None:
+    # given
+    statements = [
+        f"UPDATE billing.{table} SET {column} = {column}" for table, columns in FOREVER.items() for column in columns
+    ]
+
+    # when
+    words = await refusals(database.worker_url, *statements)
+
+    # then
+    assert [statement for statement in statements if "permission denied" not in words.get(statement, "")] == []
+
+
 VIEWS = [
     "subscription_list", "cycle_list", "attempt_list", "due_now", "open_attempts", "past_due", "exceptions",
     "ledger_entries", "collected_by_day", "last_day", "double_entries", "ledger", "ledger_heads", "control", "outbox",

@@ -1,4 +1,4 @@
-"""One database, one store: another store's cycles are neither claimed nor looked at, and a foreign database is refused."""
+"""One database, one store: another store's cycles are neither claimed nor looked at, and its database is refused."""
 
 from collections.abc import AsyncIterator
 
