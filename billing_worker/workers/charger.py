@@ -39,7 +39,7 @@ SLOT_SHARE = 12
 
 # One in so many attempts is opened ahead of its turn, so that a call that ends is followed at once and not after a
 # claim and a commit. What waits too long for its turn is not sent, and the reconciler follows it.
-AHEAD_SHARE = 5
+AHEAD_SHARE = 2
 
 
 def slots_for(in_flight_max: int) -> Slots:
