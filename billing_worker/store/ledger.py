@@ -12,8 +12,8 @@ from billing_worker.billing.model import shard_of
 from billing_worker.billing.seal import Head, Seal
 from billing_worker.store.db import Executor
 
-# A page of the verification: subscriptions are taken until they have this many entries. A few megabytes.
-PAGE_SUBSCRIPTIONS = 5_000
+# A page of the verification: as many subscriptions as have so many entries between them. A few megabytes.
+PAGE_SUBSCRIPTIONS = 1_000
 PAGE_ENTRIES = 5_000
 # Nobody reads more; a shard that has as many is not read further.
 FAULTS_MAX = 1_000
