@@ -171,28 +171,29 @@ WHERE amount_minor > 0;
 
 -- name: contradict_attempt
 -- PortOne's record differs from what we asked for. A paid cycle stays paid, since nothing turns it back; any other is held for
--- a person, with its attempt left open so that nobody can send another. What was said before is not said again, and a closed
--- attempt is not asked about again.
+-- a person, with its attempt left open so that nobody can send another. What was said before is not said again, nor brought
+-- back once a person has accepted or skipped it, and a closed attempt is not asked about again.
 WITH attempt AS (
-    SELECT a.shard, a.attempt_id, a.cycle_id, a.subscription_id, a.payment_id, a.currency, c.status AS cycle_status
+    SELECT a.shard, a.attempt_id, a.cycle_id, a.subscription_id, a.payment_id, a.currency, c.status AS cycle_status,
+           EXISTS (SELECT 1 FROM billing.ledger l
+                   WHERE l.shard = a.shard AND l.subscription_id = a.subscription_id AND l.attempt_id = a.attempt_id
+                     AND l.kind = 'mismatch' AND l.message = $4) AS said
     FROM billing.attempts a
     JOIN billing.cycles c ON c.shard = a.shard AND c.cycle_id = a.cycle_id
     WHERE a.shard = $1 AND a.attempt_id = $2
     FOR NO KEY UPDATE OF c, a
 ), asked AS (
     UPDATE billing.attempts a
-    SET look_at = CASE a.status WHEN 'open' THEN $3::timestamptz END, contradiction = $4
+    SET look_at = CASE a.status WHEN 'open' THEN $3::timestamptz END,
+        contradiction = CASE WHEN attempt.said AND a.contradiction IS NULL THEN NULL ELSE $4 END
     FROM attempt WHERE a.shard = attempt.shard AND a.attempt_id = attempt.attempt_id
 ), held AS (
     UPDATE billing.cycles c SET status = 'held', held_reason = $4
     FROM attempt
     WHERE c.shard = attempt.shard AND c.cycle_id = attempt.cycle_id AND c.status NOT IN ('paid', 'held')
+      AND NOT (c.status = 'skipped' AND attempt.said)
 ), news AS (
-    SELECT * FROM attempt
-    WHERE cycle_status NOT IN ('paid', 'held')
-       OR NOT EXISTS (SELECT 1 FROM billing.ledger l
-                      WHERE l.shard = attempt.shard AND l.subscription_id = attempt.subscription_id
-                        AND l.attempt_id = attempt.attempt_id AND l.kind = 'mismatch' AND l.message = $4)
+    SELECT * FROM attempt WHERE cycle_status NOT IN ('paid', 'held', 'skipped') OR NOT said
 ), entered AS (
     INSERT INTO billing.ledger (shard, subscription_id, kind, cycle_id, attempt_id, payment_id, currency, code, message, source,
                                 actor, recorded_at, sequence, previous_hash, entry_hash)

@@ -68,6 +68,23 @@ async def test_a_paid_cycle_that_is_contradicted_is_on_the_exceptions_list_until
     assert await rig.admin.fetch("SELECT * FROM billing.exceptions") == []
 
 
+async def test_a_difference_that_a_person_has_accepted_does_not_come_back(rig: Rig) -> None:
+    # given
+    payment_id = await rig.owe()
+    await rig.charge()
+    await rig.admin.execute("UPDATE billing.attempts SET amount_minor = 12000")
+    await rig.reconcile_after(minutes=11)
+    assert await cycles.accept_cycle(rig.database.claims, payment_id, reason="agreed by phone", actor="kim")
+
+    # when
+    await rig.admin.execute("UPDATE billing.attempts SET look_at = $1", rig.clock.now())
+    await rig.reconcile()
+
+    # then
+    assert await rig.admin.fetch("SELECT * FROM billing.exceptions") == []
+    assert await rig.kinds() == ["intent", "paid", "mismatch", "operator"]
+
+
 async def test_a_paid_answer_that_portone_s_record_contradicts_stays_paid_and_is_said_once(rig: Rig) -> None:
     # given
     await rig.owe()
