@@ -38,18 +38,20 @@ async def test_charges_in_flight_are_finished_and_settled_and_no_other_is_begun(
     assert await worker.ended() == DRAINED
     assert len(await stage.portone.posts()) == 4
     attempts = [attempt for key in keys for attempt in await stage.attempts(key)]
-    assert [(attempt["status"], attempt["source"]) for attempt in attempts] == [("paid", "answer")] * 4
+    # Half as many again may have been opened ahead of their turn; they were not sent.
+    assert [attempt["source"] for attempt in attempts if attempt["status"] == "paid"] == ["answer"] * 4
+    assert [attempt["status"] for attempt in attempts if attempt["status"] != "paid"] in ([], ["open"], ["open"] * 2)
     untouched = [cycle for key in keys if (cycle := await stage.cycle(key))["status"] == "due"]
-    assert len(untouched) == 6
+    assert len(untouched) == 10 - len(attempts)
     assert {cycle["fruitless_claims"] for cycle in untouched} == {0}
 
 
 async def test_an_attempt_that_waits_for_its_turn_is_handed_over_while_others_are_still_in_flight(stage: Stage) -> None:
     await stage.add([f"bk-ok-{number}" for number in range(10)])
     await stage.portone.hold("after_charge")
-    worker = stage.start_installed(PORTONE_IN_FLIGHT_MAX="5", CLAIM_BATCH_MAX="10", PORTONE_READ_SECONDS="5", **PATIENT)
-    assert await stage.portone.in_flight(5, wait_seconds=20, stage="held_after_charge") == 5
-    await eventually(lambda: stage.fetch(f"{OPEN_NOW} OFFSET 5"))
+    worker = stage.start_installed(PORTONE_IN_FLIGHT_MAX="3", CLAIM_BATCH_MAX="10", PORTONE_READ_SECONDS="5", **PATIENT)
+    assert await stage.portone.in_flight(3, wait_seconds=20, stage="held_after_charge") == 3
+    await eventually(lambda: stage.fetch(f"{OPEN_NOW} OFFSET 3"))
 
     worker.send(signal.SIGTERM)
 
@@ -58,7 +60,7 @@ async def test_an_attempt_that_waits_for_its_turn_is_handed_over_while_others_ar
     await stage.portone.release()
     assert await worker.ended() == DRAINED
     assert [dict(row) for row in await stage.fetch(OPEN_NOW)] == [dict(handed_over)]
-    assert len(await stage.portone.posts()) == 5
+    assert len(await stage.portone.posts()) == 3
 
 
 async def test_what_was_claimed_when_the_signal_came_is_given_back_at_once(stage: Stage) -> None:
