@@ -196,6 +196,23 @@ async def test_a_deleted_key_is_refused_and_given_up(rig: Rig) -> None:
     assert await rig.kinds() == ["intent", "refused", "given_up"]
 
 
+async def test_a_refusal_after_a_lost_answer_is_not_believed_before_a_look(rig: Rig) -> None:
+    """The first send was charged and its answer lost; the one after it, within seconds, meets a rotated secret."""
+    # given
+    payment_id = await rig.owe()
+    await rig.ask("POST", "/scripts", behaviour="drop-charged")
+    await rig.ask("POST", "/scripts", behaviour="401")
+
+    # when
+    await rig.charge()
+
+    # then
+    attempt = await rig.attempt()
+    assert len(await rig.posts()) == 2
+    assert (attempt["status"], attempt["source"]) == ("paid", "look")
+    assert [one["status"] for one in await rig.tries(payment_id)] == ["PAID"]
+
+
 @pytest.mark.parametrize("behaviour", ["503", "html502", "drop-uncharged"])
 async def test_a_passing_fault_is_sent_again_at_once_under_the_same_key(rig: Rig, behaviour: str) -> None:
     # given

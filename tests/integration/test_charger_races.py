@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from billing_worker.store import subscriptions
+from billing_worker.store import attempts, subscriptions
 from tests.builders import eventually, some_rules
 from tests.conftest import DatabaseUrls
 from tests.rig import Rig, a_database, a_rig
@@ -151,6 +151,64 @@ async def test_a_first_send_never_starts_after_the_window_of_its_intent(database
         # then
         assert await rig.posts() == []
         assert (await rig.attempt())["look_at"] == rig.clock.now() + timedelta(seconds=5)
+
+
+async def test_an_attempt_that_the_reconciler_has_taken_is_not_handed_over(rig: Rig) -> None:
+    """Its look is leased: a second reconciler beside it could send the same bytes at the same time."""
+    # given
+    await rig.owe()
+    [attempt] = await open_without_sending(rig)
+    later = rig.clock.advance(seconds=121)
+    lease_until = later + timedelta(seconds=120)
+    await attempts.claim_looks(rig.database.claims, attempt.shard, now=later, lease_until=lease_until, limit=1)
+
+    # when
+    await attempts.hand_over_attempts(rig.database.outcomes, [attempt], now=later)
+
+    # then
+    assert (await rig.attempt())["look_at"] == lease_until
+
+
+async def test_an_attempt_that_is_opened_while_the_gate_closes_is_handed_over_unsent(rig: Rig) -> None:
+    """It waits for its turn behind a charge that is refused, or a person halts sending meanwhile."""
+    # given
+    await rig.owe()
+    between_intent_and_send(rig, lambda: rig.crew.gate.operator_order("price mistake"))
+
+    # when
+    await rig.charge()
+
+    # then
+    assert await rig.posts() == []
+    assert (await rig.attempt())["look_at"] == rig.clock.now()
+
+
+async def test_silence_does_not_show_that_a_refused_channel_works(rig: Rig) -> None:
+    # given
+    await rig.owe(billing_key="bk-drop-uncharged-xall-1")
+    rig.crew.gate.channel_refused("UNAUTHORIZED")
+    await rig.pass_time(minutes=6)
+
+    # when
+    await rig.charge()
+
+    # then
+    assert len(await rig.posts()) == 2
+    assert rig.crew.gate.probing
+
+
+async def open_without_sending(rig: Rig) -> list[Any]:
+    """The attempts whose intents are committed, by a charger that goes no further."""
+    opened: list[Any] = []
+    open_now = rig.crew.charger._open
+
+    async def keep(intents: list[Any]) -> list[Any]:
+        opened.extend(await open_now(intents))
+        return []
+
+    rig.crew.charger._open = keep  # type: ignore[method-assign]
+    await rig.charge()
+    return opened
 
 
 def between_intent_and_send(rig: Rig, act: Callable[[], None]) -> None:

@@ -113,6 +113,39 @@ async def test_no_resend_starts_after_the_window() -> None:
     assert peer.received[-1].at - peer.received[0].at < 0.3 + 0.05
 
 
+async def test_no_resend_starts_after_the_deadline_of_the_order() -> None:
+    """The window of an intent ends before the window of resends, which is counted from a send that came late."""
+    changes = {"resends_max": 100, "resend_pause_seconds": 0.05, "resend_window_seconds": 5.0}
+    async with a_peer(closes) as peer, a_client(peer.address, **changes) as client:
+        answer = await client.charge(an_order(seconds=0.3))
+
+    assert 1 < answer.sends < 8
+    assert peer.received[-1].at - peer.received[0].at < 0.3 + 0.05
+
+
+async def test_a_turn_that_is_given_too_late_is_given_back_and_nothing_is_sent() -> None:
+    """A process that stood still finds both its token and its deadline when it wakes."""
+    async with a_peer(answers()) as peer, a_client(peer.address, connections_max=1) as client:
+        take = client.limiter.take
+
+        async def take_late(*, before: float) -> bool:
+            async def over() -> bool:
+                return asyncio.get_running_loop().time() >= before
+
+            given = await take(before=before)
+            await eventually(over)
+            return given
+
+        client.limiter.take = take_late  # type: ignore[method-assign]
+        late_one = await client.charge(an_order(seconds=0.1))
+        client.limiter.take = take  # type: ignore[method-assign]
+        next_one = await client.charge(an_order(seconds=2))
+
+    assert late_one == Answer(NoVerdict("send deadline passed"), sends=0)
+    assert next_one == Answer(PAID, sends=1)
+    assert peer.posts == 1
+
+
 @pytest.mark.parametrize(
     "behaviour",
     [
