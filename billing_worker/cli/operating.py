@@ -170,6 +170,7 @@ def status(as_json: AsJson = False) -> None:
     output.facts(
         {
             "at": now,
+            "periods not opened yet": backlog.unopened,
             "due": backlog.due,
             "oldest due since": backlog.oldest_due_at,
             "open attempts": backlog.open_attempts,

@@ -39,10 +39,15 @@ class DueShard:
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """What stands in the queue, for the gauges. due is counted up to 2,000 a shard; held is the list of exceptions."""
+    """What stands in the queue, for the gauges. due and unopened are counted up to 2,000 a shard.
+
+    unopened are the periods that have come and are no cycles yet: a renewer takes seconds over them, if one runs. held
+    is the list of exceptions.
+    """
 
     due: int
     oldest_due_at: datetime | None
+    unopened: int
     held: int
     open_attempts: int
     oldest_open_at: datetime | None

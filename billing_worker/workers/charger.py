@@ -96,6 +96,9 @@ class Charger:
         for _ in range(self._slots.busy):
             self._turns.release()
 
+    def _is_stopping(self) -> bool:
+        return self._stopping
+
     async def run_once(self, now: datetime) -> Counts:
         """Claim, open and send as many due cycles as there is room for."""
         if self._gate.closed() or self._stopping:
@@ -166,12 +169,9 @@ class Charger:
         # The window for the send opens before the intent is written: whoever is frozen in between has lost that time.
         opened = self._clock.monotonic()
         for attempt in await self._open(intents):
-            self._slots.start(self._send_in_turn(attempt, opened))
+            send = self._collector.send_first(attempt, opened=opened, turns=self._turns, stopping=self._is_stopping)
+            self._slots.start(send)
         return len(claimed)
-
-    async def _send_in_turn(self, attempt: Attempt, opened: float) -> None:
-        async with self._turns:
-            await self._collector.send_first(attempt, opened=opened, stopping=lambda: self._stopping)
 
     def _decide(self, claimed: list[ClaimedCycle]) -> tuple[list[Intent], list[tuple[ClaimedCycle, CycleStatus, str]]]:
         intents: list[Intent] = []

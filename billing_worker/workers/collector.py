@@ -29,7 +29,7 @@ from billing_worker.billing.outcomes import (
 )
 from billing_worker.billing.states import Source
 from billing_worker.clock import Clock
-from billing_worker.portone.client import ChargeOrder, PortOneClient
+from billing_worker.portone.client import Answer, ChargeOrder, PortOneClient
 from billing_worker.store import attempts
 from billing_worker.store.attempts import ClaimedLook
 from billing_worker.store.db import Pool, RowRefusedError
@@ -78,12 +78,19 @@ class Collector:
         self._limits = limits
         self._actor = actor
 
-    async def send_first(self, attempt: Attempt, *, opened: float, stopping: Callable[[], bool]) -> None:
-        """Send an attempt that this worker began to open at `opened`, by the clock's monotonic seconds."""
-        if stopping() or self._gate.closed():
-            await attempts.hand_over_attempts(self._outcomes, [attempt], now=self._clock.now())
-            return
-        await self._send(attempt, began=opened, first=True)
+    async def send_first(
+        self, attempt: Attempt, *, opened: float, turns: asyncio.Semaphore, stopping: Callable[[], bool]
+    ) -> None:
+        """Send an attempt that this worker began to open at `opened`, by the clock's monotonic seconds.
+
+        The turn is over with the answer: while its verdict is written, the next one is in flight.
+        """
+        async with turns:
+            if stopping() or self._gate.closed():
+                await attempts.hand_over_attempts(self._outcomes, [attempt], now=self._clock.now())
+                return
+            answer = await self._post(attempt, began=opened)
+        await self._conclude(attempt, answer.outcome, only_send=answer.sends == 1)
 
     async def send_again(self, claimed: ClaimedLook) -> None:
         """Send the same bytes again under the same key, once that is written down."""
@@ -91,7 +98,9 @@ class Collector:
         lease_until = now + self._limits.attempt_lease
         if await attempts.note_resend(self._outcomes, claimed, now=now, look_at=lease_until):
             self._metrics.resends.inc()
-            await self._send(replace(claimed.attempt, last_sent_at=now), began=began, first=False)
+            attempt = replace(claimed.attempt, last_sent_at=now)
+            answer = await self._post(attempt, began=began)
+            await self._conclude(attempt, answer.outcome, only_send=False)
 
     async def look(self, attempt: Attempt) -> Look:
         """Ask PortOne about the attempt, and about its single tries where the payment shows an older one."""
@@ -155,7 +164,7 @@ class Collector:
         if new:
             log.error("attempt.contradicted", payment_id=attempt.payment_id, what=contradiction.what)
 
-    async def _send(self, attempt: Attempt, *, began: float, first: bool) -> None:
+    async def _post(self, attempt: Attempt, *, began: float) -> Answer:
         assert attempt.request_body is not None, "an open attempt has its request"
         started = self._clock.monotonic()
         # The loop's clock stands still while a machine sleeps; ours does not, so what was slept through is taken off.
@@ -170,7 +179,7 @@ class Collector:
         self._metrics.charge_seconds.observe(self._clock.monotonic() - started)
         self._metrics.charges.labels(outcome=_OUTCOME_LABELS[type(answer.outcome)]).inc()
         self._note_channel(answer.outcome)
-        await self._conclude(attempt, answer.outcome, only_send=first and answer.sends == 1)
+        return answer
 
     async def _conclude(self, attempt: Attempt, outcome: Outcome, *, only_send: bool) -> None:
         verdict = charging.verdict_of_answer(outcome, only_send=only_send)

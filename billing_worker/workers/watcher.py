@@ -39,6 +39,7 @@ class Watcher:
         self._metrics = metrics
         self._limits = limits
         self._said = 0
+        self._was_closed = False
 
     async def run_once(self, now: datetime) -> Counts:
         """Look at the clocks, the orders and the backlog once."""
@@ -51,6 +52,9 @@ class Watcher:
         closed = self._show_gate()
         if closed:
             log.warning("sending.closed", by=closed.by.value, why=closed.why)
+        elif self._was_closed:
+            log.info("sending.opened")
+        self._was_closed = closed is not None
         self._show(await cycles.backlog(self._claims, now), now)
         return Counts()
 

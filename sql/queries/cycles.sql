@@ -115,14 +115,15 @@ LIMIT $1;
 -- name: backlog
 -- What the gauges show. Shard by shard, so that cycles that are not due cost nothing; counting what is due stops at a bound, so
 -- that a great backlog costs no more than a small one. held is what a person has to decide about: the list of exceptions.
-SELECT due.due, due.oldest_due_at,
+SELECT due.due, due.oldest_due_at, due.unopened,
     (SELECT count(*) FROM billing.cycles WHERE status = 'held')
         + (SELECT count(*) FROM billing.subscriptions WHERE status = 'held')
         + (SELECT count(*) FROM billing.attempts a JOIN billing.cycles c ON c.shard = a.shard AND c.cycle_id = a.cycle_id
            WHERE a.contradiction IS NOT NULL AND c.status = 'paid') AS held,
     open.open_attempts, open.oldest_open_at
 FROM (
-    SELECT coalesce(sum(one.due), 0)::bigint AS due, min(one.oldest_due_at) AS oldest_due_at
+    SELECT coalesce(sum(one.due), 0)::bigint AS due, min(one.oldest_due_at) AS oldest_due_at,
+           coalesce(sum(two.unopened), 0)::bigint AS unopened
     FROM generate_series(0, 63) AS s (shard)
     CROSS JOIN LATERAL (
         SELECT count(*) AS due, min(claimable_at) AS oldest_due_at
@@ -133,6 +134,14 @@ FROM (
             LIMIT 2000
         ) AS oldest
     ) AS one
+    CROSS JOIN LATERAL (
+        SELECT count(*) AS unopened
+        FROM (
+            SELECT 1 FROM billing.subscriptions
+            WHERE shard = s.shard::smallint AND status = 'active' AND next_due_at <= $1
+            LIMIT 2000
+        ) AS waiting
+    ) AS two
 ) AS due
 CROSS JOIN (
     -- A held cycle's attempt is open too, and waits for a person who has it on the list already.

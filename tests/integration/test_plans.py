@@ -82,7 +82,12 @@ REPEATED = [
     Repeated("claim_looks", ("1::smallint", NOW, SOON, "20"), frozenset({"attempts_to_look"}), 1500),
     Repeated("shards_to_renew", (NOW,), frozenset({"subscriptions_due"}), 400),
     Repeated("lock_due_subscriptions", ("1::smallint", NOW, "50"), frozenset({"subscriptions_due"}), 400),
-    Repeated("backlog", (NOW,), frozenset({"cycles_claimable", "cycles_unfinished", "attempts_one_open"}), 2500),
+    Repeated(
+        "backlog",
+        (NOW,),
+        frozenset({"subscriptions_due", "cycles_claimable", "cycles_unfinished", "attempts_one_open"}),
+        2500,
+    ),
 ]
 
 SHARDS = f"'{{{','.join(str(n) for n in range(64))}}}'::smallint[]"
