@@ -13,7 +13,7 @@ from datetime import timedelta
 import structlog
 
 from billing_worker.billing import charging, settlement
-from billing_worker.billing.charging import ChargingRules, Contradiction, Resend, Verdict, Verified, Voided, Wait
+from billing_worker.billing.charging import ChargingRules, Contradiction, Resend, Verdict, Verified, Wait
 from billing_worker.billing.dunning import DunningPolicy
 from billing_worker.billing.model import Attempt
 from billing_worker.billing.outcomes import (
@@ -230,16 +230,15 @@ class Collector:
 
 def without_key(verdict: Verdict, attempt: Attempt) -> Verdict:
     """The verdict with the billing key cut out of its words, should PortOne's record of the payment quote it."""
-    billing_key = json.loads(attempt.request_body).get("billingKey") if attempt.request_body else None
+    # A payment has no words, and most verdicts are payments: the request is read only where something can be cut.
+    if not isinstance(verdict, Declined | Refused) or attempt.request_body is None:
+        return verdict
+    billing_key = json.loads(attempt.request_body).get("billingKey")
     if not billing_key:
         return verdict
-    match verdict:
-        case Declined():
-            return replace(verdict, code=_cut(verdict.code, billing_key), message=_cut(verdict.message, billing_key))
-        case Refused():
-            return replace(verdict, message=_cut(verdict.message, billing_key))
-        case Paid() | Voided():
-            return verdict
+    if isinstance(verdict, Refused):
+        return replace(verdict, message=_cut(verdict.message, billing_key))
+    return replace(verdict, code=_cut(verdict.code, billing_key), message=_cut(verdict.message, billing_key))
 
 
 def _cut(text: str, billing_key: str) -> str:
