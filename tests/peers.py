@@ -11,12 +11,14 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+import httpx
 import pytest
 import uvloop
 from pydantic import SecretStr
 
 from billing_worker.billing.outcomes import Paid
 from billing_worker.portone.client import ChargeOrder, ClientOptions, PortOneClient
+from billing_worker.portone.transport import AiohttpTransport
 from tests.builders import eventually
 
 PAID_BODY = b'{"payment":{"pgTxId":"kpn-1","paidAt":"2026-09-01T00:00:03Z"}}'
@@ -210,10 +212,19 @@ async def a_peer(*script: Behaviour, verify: ssl.SSLContext | None = None) -> As
 
 
 @asynccontextmanager
-async def a_client(address: str, **changes: Any) -> AsyncIterator[PortOneClient]:
+async def a_client(
+    address: str,
+    *,
+    seconds: Callable[[], float] | None = None,
+    transport: Callable[[], httpx.AsyncBaseTransport] = AiohttpTransport,
+    **changes: Any,
+) -> AsyncIterator[PortOneClient]:
     options = {"resends_max": 0, "resend_pause_seconds": 0.01, "requests_per_second": 1e4, "burst": 1000} | changes
     client_options = ClientOptions(base_url=address, api_secret=SecretStr(SECRET), store_id="store/1", **options)
-    async with PortOneClient(client_options, host_time=lambda: datetime(2026, 9, 1, tzinfo=UTC)) as client:
+    client = PortOneClient(
+        client_options, host_time=lambda: datetime(2026, 9, 1, tzinfo=UTC), seconds=seconds, transport=transport
+    )
+    async with client:
         yield client
 
 

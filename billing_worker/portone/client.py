@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from http import HTTPStatus
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 from urllib.parse import quote
 
 import httpx
@@ -84,7 +84,7 @@ class ClientOptions:
 
 @dataclass(frozen=True, slots=True)
 class ChargeOrder:
-    """One charge, ready to be sent. send_before is a loop time: no send is started from then on."""
+    """One charge, ready to be sent. No byte of it leaves from send_before on, by the client's clock of seconds."""
 
     payment_id: str
     idempotency_key: str
@@ -117,13 +117,19 @@ class PortOneClient:
         options: ClientOptions,
         *,
         host_time: Callable[[], datetime],
+        seconds: Callable[[], float] | None = None,
         transport: Callable[[], httpx.AsyncBaseTransport] = AiohttpTransport,
     ) -> None:
-        """`host_time` is the host's clock, compared with PortOne's; it decides nothing in here."""
+        """`host_time` is the host's clock, compared with PortOne's; it decides nothing in here.
+
+        Deadlines are counted in `seconds`. The loop's clock stands in where none is given; it stands still while the
+        machine sleeps, which is no matter where nothing is charged.
+        """
         self.options = options
         self.limiter = TokenBucket(rate=options.requests_per_second, burst=options.burst)
         self._base_url = require_safe_base_url(options.base_url)
         self._skew = DateSkew(host_time)
+        self._seconds = seconds or (lambda: asyncio.get_running_loop().time())
         self._make_transport = transport
         self._slots = asyncio.Semaphore(options.connections_max)
         self._sends: set[asyncio.Task[httpx.Response | None]] = set()
@@ -160,7 +166,7 @@ class PortOneClient:
         request = self._charge_request(order)
         if not await self._turn(before=order.send_before):
             return Answer(NoVerdict(reason="send deadline passed"), sends=0)
-        started = asyncio.get_running_loop().time()
+        started = self._seconds()
         outcome = await self._send_charge(request, order)
         if not _may_resend(outcome):
             return Answer(outcome, sends=1)
@@ -190,7 +196,7 @@ class PortOneClient:
             return max(backoff(state), _wished_pause_seconds(state))
 
         def stop(state: RetryCallState) -> bool:
-            starts_at = asyncio.get_running_loop().time() + state.upcoming_sleep
+            starts_at = self._seconds() + state.upcoming_sleep
             return state.attempt_number > self.options.resends_max or starts_at >= until
 
         turns = AsyncRetrying(
@@ -207,13 +213,12 @@ class PortOneClient:
         return Answer(outcome, sends)
 
     async def _send_charge(self, request: httpx.Request, order: ChargeOrder) -> Outcome:
-        clock = asyncio.get_running_loop().time
-        started = clock()
+        started = self._seconds()
         send = asyncio.create_task(self._send(request))
         self._sends.add(send)
         send.add_done_callback(self._sends.discard)
         response = await asyncio.shield(send)
-        quick = clock() - started < self.options.resend_window_seconds
+        quick = self._seconds() - started < self.options.resend_window_seconds
         if response is None:
             return NoVerdict(reason="no answer", resend=quick)
         outcome = read_charge(response.status_code, response.headers, response.content, sent=order.body)
@@ -222,14 +227,14 @@ class PortOneClient:
         return outcome
 
     async def _look(self, path: str) -> httpx.Response | Unanswered:
-        until = asyncio.get_running_loop().time() + self.options.look_seconds_max
+        until = self._seconds() + self.options.look_seconds_max
         url = f"{self._base_url}{path}?storeId={quote(self.options.store_id, safe='')}"
         timeout = self._timeout(write=0.0, read=self.options.look_read_seconds)
         request = httpx.Request("GET", url, headers=self._headers, extensions=timeout)
         if not await self._turn(before=until):
             return Unanswered(reason="no turn in time")
         try:
-            async with asyncio.timeout_at(until):
+            async with asyncio.timeout(until - self._seconds()):
                 response = await self._send(request)
         except TimeoutError:
             response = None
@@ -237,15 +242,15 @@ class PortOneClient:
 
     async def _turn(self, *, before: float) -> bool:
         """Wait for the limiter and for a free connection; the one who sends gives the connection back."""
-        clock = asyncio.get_running_loop().time
-        if not await self.limiter.take(before=before):
+        until = asyncio.get_running_loop().time() + before - self._seconds()
+        if not await self.limiter.take(before=until):
             return False
         try:
-            async with asyncio.timeout_at(before if self._slots.locked() else None):
+            async with asyncio.timeout_at(until if self._slots.locked() else None):
                 await self._slots.acquire()
         except TimeoutError:
             return False
-        if clock() < before:
+        if self._seconds() < before:
             return True
         self._slots.release()
         return False
@@ -276,10 +281,11 @@ class PortOneClient:
             headers=self._headers
             | {"Content-Type": "application/json", "Idempotency-Key": f'"{order.idempotency_key}"'},
             content=order.body,
-            extensions=self._timeout(write=self.options.write_seconds, read=self.options.read_seconds),
+            extensions=self._timeout(write=self.options.write_seconds, read=self.options.read_seconds)
+            | {"in_time": lambda: self._seconds() < order.send_before},
         )
 
-    def _timeout(self, *, write: float, read: float) -> dict[str, dict[str, float]]:
+    def _timeout(self, *, write: float, read: float) -> dict[str, Any]:
         return {"timeout": {"connect": self.options.connect_seconds, "write": write, "read": read}}
 
 

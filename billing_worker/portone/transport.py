@@ -5,6 +5,8 @@ environment, and turns every failure of the network into an httpx.TransportError
 """
 
 import ssl
+from collections.abc import Callable
+from contextvars import ContextVar
 
 import aiohttp
 import httpx
@@ -33,6 +35,19 @@ _FAILURES: tuple[tuple[type[BaseException], type[httpx.TransportError]], ...] = 
 _NETWORK_FAILURES = (aiohttp.ClientError, OSError)
 
 
+# Whether the request of this task may still leave. aiohttp hands a request nothing of ours, but runs it in our context.
+_in_time: ContextVar[Callable[[], bool]] = ContextVar("in_time")
+
+
+class _PunctualRequest(aiohttp.ClientRequest):
+    """A request that is not sent when its time is over, however long the connection took or the worker was frozen."""
+
+    async def send(self, conn: "aiohttp.connector.Connection") -> aiohttp.ClientResponse:
+        if not _in_time.get()():
+            raise aiohttp.ClientConnectionError
+        return await super().send(conn)
+
+
 class AiohttpTransport(httpx.AsyncBaseTransport):
     """An httpx transport over one aiohttp session. It must be made inside a running loop."""
 
@@ -44,12 +59,17 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
                 limit=0, keepalive_timeout=IDLE_SECONDS_MAX, ssl=verify or httpx.create_ssl_context(trust_env=False)
             ),
             cookie_jar=aiohttp.DummyCookieJar(),
+            request_class=_PunctualRequest,
             auto_decompress=False,
             trust_env=False,
         )
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send the request once. Raises httpx.TransportError for every failure of the network."""
+        """Send the request once. Raises httpx.TransportError for every failure of the network.
+
+        The extension `in_time`, where there is one, is asked when the connection stands and nothing has left.
+        """
+        _in_time.set(request.extensions.get("in_time", _always))
         try:
             async with self._session.request(
                 request.method,
@@ -69,6 +89,10 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
     async def aclose(self) -> None:
         """Close every connection."""
         await self._session.close()
+
+
+def _always() -> bool:
+    return True
 
 
 def _timeout(request: httpx.Request) -> aiohttp.ClientTimeout:

@@ -5,11 +5,13 @@ import json
 import logging
 from typing import Any
 
+import httpx
 import pytest
 from pydantic import SecretStr
 
 from billing_worker.billing.outcomes import Absent, NoVerdict, Payment, RefusalScope, Refused, Unanswered
 from billing_worker.portone.client import Answer, ChargeOrder, ClientOptions
+from billing_worker.portone.transport import AiohttpTransport
 from tests.builders import eventually
 from tests.peers import (
     BILLING_KEY,
@@ -53,6 +55,23 @@ async def test_a_charge_is_sent_as_portone_wants_it_and_nothing_is_added() -> No
         "accept-encoding": "identity",
         "user-agent": "billing-worker",
     }
+
+
+async def test_nothing_leaves_a_worker_that_was_frozen_after_its_last_look_at_the_deadline() -> None:
+    seconds = 0.0
+
+    class Frozen(AiohttpTransport):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            nonlocal seconds
+            seconds += 11_000.0  # three hours later PortOne has forgotten the key
+            return await super().handle_async_request(request)
+
+    async with a_peer(answers()) as peer, a_client(peer.address, seconds=lambda: seconds, transport=Frozen) as client:
+        order = ChargeOrder(payment_id="rb1payment", idempotency_key="rb1payment-g0001", body=BODY, send_before=20.0)
+        answer = await client.charge(order)
+
+    assert answer == Answer(NoVerdict("no answer"), sends=1)
+    assert peer.received == []
 
 
 async def test_a_payment_id_is_one_piece_of_the_path() -> None:
