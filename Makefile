@@ -2,8 +2,8 @@
 # make demo       and make test need Python 3.11 or newer and make, and nothing else; each makes .venv itself.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast test-slow checks format lint types imports sql-lint tests tests-distribution bench lock \
-	wheel venv clean
+.PHONY: help demo test test-fast test-slow checks format lint types imports sql-lint tests tests-distribution prove \
+	prove-long model simulation crashes teeth fuzz mutation contract bench lock wheel venv clean
 
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest
@@ -59,6 +59,33 @@ tests-distribution: venv
 		echo "integration tests on $$server"; \
 		BILLING_TEST_POSTGRES_BIN=$$server $(PYTEST) -n $(PYTEST_WORKERS) --dist worksteal tests/integration $(WITHOUT_SQL) || exit 1; \
 	done
+
+prove: venv ## the evidence behind the promises, as one table; under 15 minutes on two cores (docs/proof.md)
+	@$(BIN)/python -m tests.prove $(PROVE_OPTIONS)
+
+prove-long: venv ## the same for hours; rewrites the figures of docs/proof.md
+	@$(BIN)/python -m tests.prove --long --write $(PROVE_OPTIONS)
+
+model: venv ## the protocol on paper, every interleaving (wants spin and a C compiler)
+	@$(BIN)/python -m tests.formal $(MODEL_OPTIONS)
+
+simulation: venv ## the real workers in virtual time, under faults; SIMULATION_OPTIONS="--seed 7 --trace" replays one
+	@$(BIN)/python -m tests.simulation $(SIMULATION_OPTIONS)
+
+crashes: venv ## real workers, a real Postgres, real signals
+	@$(BIN)/python -m tests.crash $(CRASHES_OPTIONS)
+
+teeth: venv ## versions that are broken on purpose, each of which must be caught
+	@$(BIN)/python -m tests.teeth $(TEETH_OPTIONS)
+
+fuzz: venv ## mutated answers, settings and files, for minutes (FUZZ_OPTIONS="--minutes 60")
+	@$(BIN)/python -m tests.fuzz $(FUZZ_OPTIONS)
+
+mutation: venv ## every rule altered, one token at a time; a test must notice
+	@$(BIN)/python -m tests.mutation $(MUTATION_OPTIONS)
+
+contract: venv ## what we assume of PortOne, against the simulator or against a test channel of yours
+	@$(PYTEST) tests/contract $(CONTRACT_OPTIONS)
 
 bench: venv ## charges a second and processor time per charge, beside the bare HTTP client
 	@$(BIN)/python -m tests.benchmarks.charges $(BENCH_OPTIONS)

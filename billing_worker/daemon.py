@@ -11,7 +11,7 @@ import resource
 import signal
 import socket
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 
 import structlog
@@ -19,6 +19,7 @@ from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 from billing_worker import telemetry, web
 from billing_worker.billing.charging import ChargingRules
+from billing_worker.billing.deployment import Ours
 from billing_worker.billing.dunning import DunningPolicy
 from billing_worker.billing.model import ClaimedCycle
 from billing_worker.clock import SystemClock
@@ -27,12 +28,15 @@ from billing_worker.portone import wire
 from billing_worker.portone.client import ClientOptions, PortOneClient
 from billing_worker.settings import Settings
 from billing_worker.store import control, db, migrate
-from billing_worker.store.db import Database
+from billing_worker.store.db import Database, Executor
+from billing_worker.store.deployment import Acceptance
+from billing_worker.workers import fitness
 from billing_worker.workers.charger import Charger, ChargerLimits, slots_for
 from billing_worker.workers.collector import Collector, CollectorLimits
 from billing_worker.workers.gate import SendingGate
 from billing_worker.workers.reconciler import Reconciler
 from billing_worker.workers.renewer import Renewer
+from billing_worker.workers.sentry import Alone, Sentry
 from billing_worker.workers.settler import Settler
 from billing_worker.workers.sweep import Slots, Sweep, Worker
 from billing_worker.workers.watcher import Watcher, WatcherLimits
@@ -42,20 +46,26 @@ log = structlog.get_logger()
 EXIT_DRAINED = 0
 EXIT_LEFT_EARLY = 70  # something was in flight; it is in the database, and another worker follows it
 
-# The watcher's look costs two short queries; five seconds is how long a halt takes to be obeyed.
+# The watcher's look costs two short queries, the sentry's a connection; five seconds is how long a halt takes to be
+# obeyed, and how long a database that has moved may go unnoticed.
 WATCH_SECONDS = 5.0
 # A pass waits for slots and runs a few statements, each of which has its own time-out. Far beyond that it hangs.
 SILENT_SECONDS_MAX = 120.0
 
 
-class StartUpRefusedError(Exception):
-    """Why this worker must not bill from here, a reason a line."""
-
-
 class Daemon:
     """Everything that runs, made from the settings."""
 
-    def __init__(self, settings: Settings, database: Database, portone: PortOneClient, clock: SystemClock) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        database: Database,
+        portone: PortOneClient,
+        clock: SystemClock,
+        *,
+        alone: Alone,
+        acceptance: Acceptance,
+    ) -> None:
         self._settings = settings
         self._database = database
         self._clock = clock
@@ -66,6 +76,7 @@ class Daemon:
             skew_max_seconds=settings.clock_skew_max_seconds,
             pause=timedelta(seconds=settings.channel_pause_seconds),
             portone_skew_seconds=lambda: portone.date_skew_seconds or 0.0,
+            database_moved=acceptance.refusal,
         )
         self._settler = Settler(
             database.outcomes, clock, self.metrics, actor=self.name, database_gone=self._gate.database_gone
@@ -84,6 +95,16 @@ class Daemon:
             slots=self._looks,
             rules=charging_rules(settings),
             lease=timedelta(seconds=settings.attempt_lease_seconds),
+        )
+        self._sentry = Sentry(
+            alone,
+            acceptance,
+            self._gate,
+            clock,
+            self.metrics,
+            ours=ours(settings),
+            actor=self.name,
+            look_again=database.look_again,
         )
         self._sweeps = self._make_sweeps()
         self._stop = asyncio.Event()
@@ -111,15 +132,19 @@ class Daemon:
         if self._stop.is_set():
             return {"daemon": "stopping"}
         try:
-            unfit = await control.unfit_server(self._database.claims, migrate.newest_version())
+            unfit = await control.unfit_server(
+                self._database.claims, migrate.newest_version(), live=self._settings.portone_live
+            )
         except (db.DatabaseGoneError, db.RowRefusedError) as error:
             return {"database": str(error)}
-        return {"database": "; ".join(unfit)} if unfit else {}
+        return ({"database": "; ".join(unfit)} if unfit else {}) | self._sentry.not_ready()
 
     async def serve(self, systemd: Systemd) -> int:
         """Ring the sweeps until somebody stops us, then drain. Returns the exit code."""
         self._settler.start()
-        await self._sweeps[0].ring()  # the watcher first: no clock is trusted and no order known before it
+        # These two first: no database is known, no clock trusted and no order heard before them.
+        for sweep in self._sweeps[:2]:
+            await sweep.ring()
         scheduler = self._start_bells()
         try:
             systemd.ready("collecting")
@@ -161,7 +186,7 @@ class Daemon:
     def _start_bells(self) -> AsyncIOScheduler:
         scheduler = AsyncIOScheduler(timezone="UTC")
         for sweep in self._sweeps:
-            seconds = WATCH_SECONDS if sweep.name == "watch" else self._settings.sweep_seconds
+            seconds = WATCH_SECONDS if sweep.name in {"sentry", "watch"} else self._settings.sweep_seconds
             scheduler.add_job(
                 sweep.ring,
                 "interval",
@@ -230,6 +255,7 @@ class Daemon:
             limits=WatcherLimits(settings.unresolved_warn_seconds, settings.unresolved_page_seconds),
         )
         workers: dict[str, Worker] = {
+            "sentry": self._sentry,
             "watch": watcher,
             "renew": renewer,
             "charge": self._charger,
@@ -241,7 +267,7 @@ class Daemon:
 async def run(settings: Settings, environ: Mapping[str, str]) -> int:
     """Run the daemon until SIGTERM or SIGINT.
 
-    Returns the exit code. Raises StartUpRefusedError or DatabaseGoneError.
+    Returns the exit code. Raises fitness.StartUpRefusedError or DatabaseGoneError.
     """
     telemetry.start_logging(level=settings.log_level, log_format=settings.log_format)
     _leave_no_core()
@@ -277,37 +303,31 @@ def _calm_collector() -> None:
 async def _made(settings: Settings) -> AsyncIterator[Daemon]:
     clock = SystemClock()
     async with AsyncExitStack() as stack:
+        url, acceptance = settings.database_url.get_secret_value(), Acceptance()
+
+        def alone() -> AbstractAsyncContextManager[Executor]:
+            return db.alone(
+                url,
+                application_name="billing-worker sentry",
+                command_seconds=settings.database_command_timeout_seconds,
+            )
+
+        await fitness.refuse_moved(alone, ours(settings), acceptance)
         database = await db.connect(
-            settings.database_url.get_secret_value(), pool_limits(settings), application_name="billing-worker"
+            url, pool_limits(settings), application_name="billing-worker", admit=acceptance.admit
         )
         stack.push_async_callback(database.close)
-        await refuse_unfit(database, settings.portone_store_id)
-        portone = PortOneClient(
-            client_options(settings), host_time=lambda: clock.now() + timedelta(seconds=clock.skew_seconds)
-        )
+        await fitness.refuse_unfit(database, settings.portone_store_id, live=settings.portone_live)
+        # Good for these looks. To send, the sentry must have written down or read what is to be looked at first.
+        acceptance.refuse("the database is not written down yet")
+        portone = portone_client(settings, clock)
         await stack.enter_async_context(portone)
-        yield Daemon(settings, database, portone, clock)
+        yield Daemon(settings, database, portone, clock, alone=alone, acceptance=acceptance)
 
 
-async def refuse_unfit(database: Database, store_id: str) -> None:
-    """Refuse a server that breaks its promises, another store's database, and a role that could change the ledger.
-
-    Raises StartUpRefusedError.
-    """
-    try:
-        problems = await control.unfit_server(database.claims, migrate.newest_version())
-        problems += [
-            f"this database bills store {other}, not {store_id}: give each store a database of its own"
-            for other in await control.other_stores(database.claims, store_id)
-        ]
-        problems += [
-            f"this role has {right}, which it must not: {remedy}"
-            for right, remedy in await control.excess_rights(database.claims)
-        ]
-    except db.RowRefusedError as error:
-        raise StartUpRefusedError(f"the schema cannot be read ({error}): run billing-worker migrate") from None
-    if problems:
-        raise StartUpRefusedError("\n".join(problems))
+def ours(settings: Settings) -> Ours:
+    """Whose database is wanted."""
+    return Ours(settings.deployment, settings.portone_live)
 
 
 def pool_limits(settings: Settings) -> db.PoolLimits:
@@ -316,6 +336,15 @@ def pool_limits(settings: Settings) -> db.PoolLimits:
         claims_max=settings.database_pool_claims_max,
         outcomes_max=settings.database_pool_outcomes_max,
         command_seconds=settings.database_command_timeout_seconds,
+    )
+
+
+def portone_client(settings: Settings, clock: SystemClock) -> PortOneClient:
+    """The way to PortOne. Its deadlines are counted by a clock that runs while the machine sleeps."""
+    return PortOneClient(
+        client_options(settings),
+        host_time=lambda: clock.now() + timedelta(seconds=clock.skew_seconds),
+        seconds=clock.monotonic,
     )
 
 

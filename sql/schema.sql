@@ -271,6 +271,21 @@ ALTER TABLE billing.cycles ALTER COLUMN cycle_id ADD GENERATED ALWAYS AS IDENTIT
     CACHE 1
 );
 
+CREATE TABLE billing.deployment (
+    version integer NOT NULL,
+    deployment text NOT NULL,
+    live boolean NOT NULL,
+    system_identifier bigint,
+    database_oid bigint NOT NULL,
+    timeline bigint,
+    look_first_before timestamp with time zone,
+    changed_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    actor text NOT NULL,
+    reason text NOT NULL,
+    CONSTRAINT deployment_form CHECK ((deployment ~ '^[A-Za-z0-9._-]{1,64}$'::text)),
+    CONSTRAINT deployment_version CHECK ((version >= 1))
+);
+
 CREATE VIEW billing.ledger_entries AS
  SELECT l.shard,
     s.business_key,
@@ -492,6 +507,9 @@ ALTER TABLE ONLY billing.cycles
 ALTER TABLE ONLY billing.cycles
     ADD CONSTRAINT cycles_pkey PRIMARY KEY (shard, cycle_id);
 
+ALTER TABLE ONLY billing.deployment
+    ADD CONSTRAINT deployment_pkey PRIMARY KEY (version);
+
 ALTER TABLE ONLY billing.ledger_heads
     ADD CONSTRAINT ledger_heads_pkey PRIMARY KEY (shard, subscription_id);
 
@@ -654,6 +672,9 @@ GRANT UPDATE(paid_at) ON TABLE billing.cycles TO billing_worker;
 
 GRANT SELECT ON TABLE billing.cycle_list TO billing_worker;
 GRANT SELECT ON TABLE billing.cycle_list TO billing_auditor;
+
+GRANT SELECT,INSERT ON TABLE billing.deployment TO billing_worker;
+GRANT SELECT ON TABLE billing.deployment TO billing_auditor;
 
 GRANT SELECT ON TABLE billing.ledger_entries TO billing_worker;
 GRANT SELECT ON TABLE billing.ledger_entries TO billing_auditor;

@@ -102,6 +102,7 @@ def a_claimed_cycle(**changes: Any) -> ClaimedCycle:
         order_name="월간 이용권",
         customer=A_CUSTOMER,
         billing_key=BillingKey("bk-ok-1"),
+        due_at=NOON,
         claim_epoch=1,
         fruitless_claims=1,
         attempts_count=0,

@@ -3,7 +3,8 @@
 Time is a FakeClock and the simulator's, moved together; a test makes each pass itself and waits for what it started.
 """
 
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -20,9 +21,11 @@ from billing_worker.billing.model import ClaimedCycle, payment_id
 from billing_worker.billing.periods import due_at, nth_period
 from billing_worker.billing.plans import PlannedSubscription
 from billing_worker.portone.client import ClientOptions, PortOneClient
+from billing_worker.portone.transport import AiohttpTransport
 from billing_worker.simulator import server
 from billing_worker.simulator.options import SimulatorOptions
 from billing_worker.store import db, subscriptions
+from billing_worker.store.deployment import Acceptance
 from billing_worker.telemetry import Metrics
 from billing_worker.workers.charger import Charger, ChargerLimits
 from billing_worker.workers.collector import Collector, CollectorLimits
@@ -37,6 +40,13 @@ from tests.conftest import DatabaseUrls
 API_SECRET = "rig-secret-0123456789"
 CLAIM_LEASE = timedelta(seconds=60)
 ATTEMPT_LEASE = timedelta(seconds=120)
+
+
+class RigClock(FakeClock):
+    """A FakeClock whose seconds pass by themselves as well: a peer that hangs hangs for real."""
+
+    def monotonic(self) -> float:
+        return super().monotonic() + time.monotonic()
 
 
 @dataclass(slots=True)
@@ -74,9 +84,16 @@ class Rig:
         """The first crew."""
         return self.crews[0]
 
-    def hire(self, name: str = "worker-1", *, database: db.Database | None = None, watched: bool = True) -> Crew:
-        """One more crew on the same database and PortOne, or on pools of its own."""
-        crew = make_crew(self, database or self.database, name)
+    def hire(
+        self,
+        name: str = "worker-1",
+        *,
+        database: db.Database | None = None,
+        acceptance: Acceptance | None = None,
+        watched: bool = True,
+    ) -> Crew:
+        """One more crew on the same database and PortOne, or on pools of its own that let in what was accepted."""
+        crew = make_crew(self, database or self.database, name, acceptance)
         crew.settler.start()
         if watched:
             crew.gate.operator_order("")  # the watcher has looked, and nobody has halted anything
@@ -184,10 +201,16 @@ class Rig:
         return [entry["kind"] for entry in await self.entries(business_key)]
 
 
-def make_crew(rig: Rig, database: db.Database, name: str) -> Crew:
+def make_crew(rig: Rig, database: db.Database, name: str, acceptance: Acceptance | None = None) -> Crew:
     """One worker's parts, connected as the daemon connects them."""
     metrics, clock = Metrics(), rig.clock
-    gate = SendingGate(clock, skew_max_seconds=30, pause=timedelta(minutes=5), portone_skew_seconds=lambda: 0.0)
+    gate = SendingGate(
+        clock,
+        skew_max_seconds=30,
+        pause=timedelta(minutes=5),
+        portone_skew_seconds=lambda: 0.0,
+        database_moved=acceptance.refusal if acceptance else str,
+    )
     settler = Settler(database.outcomes, clock, metrics, actor=name, database_gone=gate.database_gone)
     collector = Collector(
         portone=rig.portone,
@@ -241,14 +264,16 @@ async def a_rig(
     rules: ChargingRules | None = None,
     policy: DunningPolicy | None = None,
     sending_seconds: float = 5.0,
+    transport: Callable[[], httpx.AsyncBaseTransport] = AiohttpTransport,
     **simulator: Any,
 ) -> AsyncIterator[Rig]:
     """A rig on a migrated database. Keywords are the simulator's options."""
     told = {"slow_seconds": 0.2, "hang_seconds": 0.2, "late_success_seconds": 7200.0} | simulator
     options = SimulatorOptions(api_secret=API_SECRET, store_id=STORE_ID, **told)
-    clock = FakeClock(datetime.now(UTC))
+    clock = RigClock(datetime.now(UTC))
     with server.in_background(options) as base_url:
-        client = PortOneClient(client_options(base_url, sending_seconds), host_time=clock.now)
+        options_of_client = client_options(base_url, sending_seconds)
+        client = PortOneClient(options_of_client, host_time=clock.now, seconds=clock.monotonic, transport=transport)
         async with client, httpx.AsyncClient(base_url=base_url, timeout=20) as control, a_database(urls) as database:
             admin = await asyncpg.connect(urls.admin_url)
             rig = Rig(

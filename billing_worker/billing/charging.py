@@ -145,19 +145,25 @@ def worth_a_look(outcome: Outcome) -> bool:
             return outcome.look_now
 
 
-def weigh(attempt: Attempt, answer: Outcome | None, look: Look, *, now: datetime, rules: ChargingRules) -> Weighed:
-    """What a look proves of an open attempt, beside the answer that came before it, if one did."""
+def weigh(
+    attempt: Attempt, answer: Outcome | None, look: Look, *, asked_at: datetime, now: datetime, rules: ChargingRules
+) -> Weighed:
+    """What a look proves of an open attempt, beside the answer that came before it, if one did.
+
+    That nothing was found is true of the moment it was asked, however late the answer is read: whoever slept between
+    the two knows no more than before.
+    """
     match look:
         case Unanswered():
             return _wait(attempt, now, rules, look.reason)
         case Absent():
-            return _nothing_found(attempt, answer, now=now, rules=rules)
+            return _nothing_found(attempt, answer, asked_at=asked_at, now=now, rules=rules)
         case Payment() if look.status in outcomes.PAYMENT_PAID:
             return _paid(attempt, look, rules)
         case Payment() if look.status in outcomes.PAYMENT_FAILED:
             if is_of_attempt(attempt, look, rules):
                 return _declined(look, answer)
-            return _nothing_found(attempt, answer, now=now, rules=rules)
+            return _nothing_found(attempt, answer, asked_at=asked_at, now=now, rules=rules)
         case Payment():
             return _wait(attempt, now, rules, f"payment is {look.status}")
 
@@ -230,10 +236,10 @@ def _declined(payment: Payment, answer: Outcome | None) -> Declined:
 
 
 def _nothing_found(
-    attempt: Attempt, answer: Outcome | None, *, now: datetime, rules: ChargingRules
+    attempt: Attempt, answer: Outcome | None, *, asked_at: datetime, now: datetime, rules: ChargingRules
 ) -> Refused | Voided | Resend | Wait:
     match answer:
-        case Refused() if now >= attempt.opened_at + rules.at_work_for:
+        case Refused() if asked_at >= attempt.opened_at + rules.at_work_for:
             # Two witnesses: PortOne refused the bytes, and a look finds no money, after every earlier send has ended.
             return answer
         case Refused() | Declined() | NoVerdict() | Paid():
@@ -244,7 +250,7 @@ def _nothing_found(
         return _wait(attempt, now, rules, "a person decides about the cycle")
     if now < attempt.opened_at + rules.resend_until:
         return Resend()
-    if now >= attempt.last_sent_at + rules.void_after:
+    if asked_at >= attempt.last_sent_at + rules.void_after:
         return Voided()
     return _wait(attempt, now, rules, "nothing found, and the key is forgotten")
 

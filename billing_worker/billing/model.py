@@ -64,6 +64,7 @@ class ClaimedCycle:
     order_name: str
     customer: Customer = field(repr=False)
     billing_key: BillingKey
+    due_at: datetime  # when its period was first owed, whenever it is tried again
     claim_epoch: int
     fruitless_claims: int
     attempts_count: int

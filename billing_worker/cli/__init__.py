@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from billing_worker.cli import checking, ledger, operating, reconciling, starting, subscriptions
+from billing_worker.cli import adopting, checking, ledger, operating, reconciling, starting, subscriptions
 from billing_worker.cli.root import CommandLine
 
 __all__ = ["app"]
@@ -41,6 +41,7 @@ def _root(
 app.command("run")(starting.run)
 app.command("migrate")(starting.migrate)
 app.command("check-config")(checking.check_config)
+app.command("adopt")(adopting.adopt)
 app.command("simulator")(starting.simulator)
 app.command("demo")(starting.demo)
 app.add_typer(subscriptions.app, name="subscriptions")

@@ -66,16 +66,20 @@ async def _checks(given: "Settings") -> tuple[Check, ...]:
 
 
 async def _check_database(given: "Settings") -> Check:
-    from billing_worker.cli.database import gone, refused
-    from billing_worker.daemon import StartUpRefusedError, pool_limits, refuse_unfit
+    from billing_worker.cli.database import gone, on_connection, refused
+    from billing_worker.daemon import ours, pool_limits
     from billing_worker.store import control, db
+    from billing_worker.store.deployment import Acceptance
+    from billing_worker.workers.fitness import StartUpRefusedError, refuse_moved, refuse_unfit
 
+    url, acceptance = given.database_url.get_secret_value(), Acceptance()
     try:
+        await refuse_moved(lambda: on_connection(url), ours(given), acceptance)
         database = await db.connect(
-            given.database_url.get_secret_value(), pool_limits(given), application_name="billing-worker cli"
+            url, pool_limits(given), application_name="billing-worker cli", admit=acceptance.admit
         )
         try:
-            await refuse_unfit(database, given.portone_store_id)
+            await refuse_unfit(database, given.portone_store_id, live=given.portone_live)
             warnings = tuple(await control.logged_parameters(database.claims))
         finally:
             await database.close()

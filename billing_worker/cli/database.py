@@ -6,12 +6,22 @@ Commands of this kind need BILLING_DATABASE_URL and no secret of PortOne's.
 import asyncio
 import os
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from typing import NoReturn, TypeVar
 
 from billing_worker.cli.exits import Detail, Exit, Failure
 from billing_worker.settings import Settings, SettingsFault, load_database_url, load_settings
 from billing_worker.store import db
-from billing_worker.store.db import Database, DatabaseGoneError, PoolLimits, RowRefusedError
+from billing_worker.store.db import (
+    Database,
+    DatabaseGoneError,
+    DatabaseMovedError,
+    Lone,
+    NoPrimaryError,
+    PoolLimits,
+    RowRefusedError,
+)
+from billing_worker.store.deployment import admit_original
 
 T = TypeVar("T")
 
@@ -28,15 +38,20 @@ _REFUSALS = {
 }
 
 
-def on_database(work: Callable[[Database], Awaitable[T]], *, command_seconds: float = 20.0) -> T:
-    """Connect, do the work, and disconnect. Raises Failure."""
+def on_database(work: Callable[[Database], Awaitable[T]], *, command_seconds: float = 20.0, writes: bool = False) -> T:
+    """Connect, do the work, and disconnect. What writes is not done on a copy of the database. Raises Failure."""
     url = database_url()
     try:
-        return asyncio.run(_with_database(url, work, command_seconds))
+        return asyncio.run(_with_database(url, work, command_seconds, writes=writes))
     except DatabaseGoneError as error:
         raise gone(error, begun=True) from None
     except RowRefusedError as error:
         raise refused(error) from None
+
+
+def on_connection(url: str) -> AbstractAsyncContextManager[Lone]:
+    """A connection to wherever the URL leads, for whoever judges where that is."""
+    return db.alone(url, application_name="billing-worker cli", command_seconds=20.0)
 
 
 def database_url() -> str:
@@ -57,6 +72,8 @@ def settings() -> Settings:
 
 def gone(error: DatabaseGoneError, *, begun: bool) -> Failure:
     """Postgres is not there, in plain words; begun says whether the command may have done its work."""
+    if isinstance(error, DatabaseMovedError | NoPrimaryError):
+        return Failure(Exit.REFUSED, "database_moved", f"{error}; nothing was changed")
     unknown = "; whether the command did its work is unknown, and it may be run again" if begun else ""
     return Failure(
         Exit.GONE,
@@ -73,10 +90,14 @@ def refused(error: RowRefusedError) -> Failure:
     return Failure(Exit.REFUSED, "database_refused", f"{what} ({error}); nothing was changed", remedy=remedy)
 
 
-async def _with_database(url: str, work: Callable[[Database], Awaitable[T]], command_seconds: float) -> T:
+async def _with_database(
+    url: str, work: Callable[[Database], Awaitable[T]], command_seconds: float, *, writes: bool
+) -> T:
     limits = PoolLimits(claims_max=1, outcomes_max=1, command_seconds=command_seconds)
     try:
-        database = await db.connect(url, limits, application_name="billing-worker cli")
+        database = await db.connect(
+            url, limits, application_name="billing-worker cli", admit=admit_original if writes else None
+        )
     except DatabaseGoneError as error:
         raise gone(error, begun=False) from None
     try:

@@ -16,6 +16,7 @@ from billing_worker.cli.exits import Exit, Failure
 from billing_worker.cli.options import AsJson, By, Limit, PaymentId, Reason, actor
 
 if TYPE_CHECKING:
+    from billing_worker.billing.deployment import Recorded
     from billing_worker.store.control import Order
     from billing_worker.store.cycles import Backlog
     from billing_worker.store.db import Database
@@ -81,7 +82,7 @@ def skip_cycle(payment_id: PaymentId, reason: Reason, by: By = None, as_json: As
         recheck_at = await control.primary_clock(database.claims) + RECHECK_AFTER
         return await cycles.skip_cycle(database.claims, payment_id, reason=reason, actor=who, recheck_at=recheck_at)
 
-    if not on_database(skip):
+    if not on_database(skip, writes=True):
         raise Failure(Exit.NOT_FOUND, "not_found", f"no cycle {payment_id} is due, given up or held; nothing was done")
     _done({"payment_id": payment_id, "skipped": True}, f"{payment_id} is skipped and will not be collected", as_json)
 
@@ -98,7 +99,7 @@ def retry_cycle(payment_id: PaymentId, reason: Reason, by: By = None, as_json: A
         now = await control.primary_clock(database.claims)
         return await cycles.retry_cycle(database.claims, payment_id, reason=reason, actor=who, now=now)
 
-    if not on_database(retry):
+    if not on_database(retry, writes=True):
         message = f"no cycle {payment_id} is given up or held without an open attempt; nothing was done"
         raise Failure(Exit.NOT_FOUND, "not_found", message)
     _done({"payment_id": payment_id, "due": True}, f"{payment_id} is due again; a running worker tries it", as_json)
@@ -111,7 +112,9 @@ def hold_cycle(payment_id: PaymentId, reason: Reason, by: By = None, as_json: As
     from billing_worker.store import cycles
 
     who = actor(by)
-    if not on_database(lambda database: cycles.hold_cycle(database.claims, payment_id, reason=reason, actor=who)):
+    if not on_database(
+        lambda database: cycles.hold_cycle(database.claims, payment_id, reason=reason, actor=who), writes=True
+    ):
         raise Failure(Exit.NOT_FOUND, "not_found", f"no cycle {payment_id} is being collected; nothing was done")
     _done({"payment_id": payment_id, "held": True}, f"{payment_id} is held until a person decides", as_json)
 
@@ -123,7 +126,9 @@ def accept_cycle(payment_id: PaymentId, reason: Reason, by: By = None, as_json: 
     from billing_worker.store import cycles
 
     who = actor(by)
-    if not on_database(lambda database: cycles.accept_cycle(database.claims, payment_id, reason=reason, actor=who)):
+    if not on_database(
+        lambda database: cycles.accept_cycle(database.claims, payment_id, reason=reason, actor=who), writes=True
+    ):
         message = f"no paid cycle {payment_id} differs from PortOne's record; nothing was done"
         raise Failure(Exit.NOT_FOUND, "not_found", message)
     _done({"payment_id": payment_id, "accepted": True}, f"{payment_id} is accepted as it is", as_json)
@@ -157,15 +162,18 @@ def status(as_json: AsJson = False) -> None:
     """Show what is due, open and held, and whether sending is halted."""
     from billing_worker.cli.database import on_database
     from billing_worker.store import control, cycles
+    from billing_worker.store.deployment import read_deployment
 
-    async def read(database: "Database") -> tuple[datetime, "Backlog", "Order | None"]:
-        now = await control.primary_clock(database.claims)
-        return now, await cycles.backlog(database.claims, now), await control.sending_order(database.claims)
+    async def read(database: "Database") -> tuple[datetime, "Backlog", "Order | None", "Recorded | None"]:
+        db = database.claims
+        now = await control.primary_clock(db)
+        return now, await cycles.backlog(db, now), await control.sending_order(db), await read_deployment(db)
 
-    now, backlog, order = on_database(read)
+    now, backlog, order, recorded = on_database(read)
     if as_json:
         sending = asdict(order) if order else {"halted": False, "reason": "", "actor": "", "changed_at": None}
-        output.document({"at": now, **asdict(backlog), "sending": sending})
+        deployment = asdict(recorded) if recorded else None
+        output.document({"at": now, **asdict(backlog), "sending": sending, "deployment": deployment})
         return
     output.facts(
         {
@@ -177,6 +185,8 @@ def status(as_json: AsJson = False) -> None:
             "oldest open since": backlog.oldest_open_at,
             "held": backlog.held,
             "sending": _sending(order),
+            "deployment": _deployment(recorded),
+            "looked at before sent": _looked_at_first(recorded),
         }
     )
 
@@ -191,7 +201,9 @@ def _order(*, halted: bool, reason: str, by: str | None, as_json: bool) -> None:
     from billing_worker.store import control
 
     who = actor(by)
-    on_database(lambda database: control.order_sending(database.claims, halted=halted, reason=reason, actor=who))
+    on_database(
+        lambda database: control.order_sending(database.claims, halted=halted, reason=reason, actor=who), writes=True
+    )
     text = "Sending is halted: workers obey within seconds" if halted else "Workers send again within seconds"
     _done({"halted": halted, "reason": reason, "actor": who}, text, as_json)
 
@@ -201,6 +213,19 @@ def _sending(order: "Order | None") -> str:
         return "on"
     state = "HALTED" if order.halted else "on"
     return f"{state}, by {order.actor} at {output.shown(order.changed_at)}: {order.reason}"
+
+
+def _deployment(recorded: "Recorded | None") -> str:
+    if recorded is None:
+        return "no worker has billed from here yet"
+    since = f"since {output.shown(recorded.changed_at)}, by {output.printable(recorded.actor)}"
+    return f"{recorded.deployment}, {'live' if recorded.live else 'test'}, {since}: {output.printable(recorded.reason)}"
+
+
+def _looked_at_first(recorded: "Recorded | None") -> str:
+    if recorded is None or recorded.look_first_before is None:
+        return "nothing"
+    return f"what was due before {output.shown(recorded.look_first_before)}"
 
 
 def _done(facts: dict[str, object], text: str, as_json: bool) -> None:

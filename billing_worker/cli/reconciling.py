@@ -93,7 +93,7 @@ def reconcile(payment_id: PaymentId, as_json: AsJson = False) -> None:
             order = await attempts.look_soon(database.claims, payment_id, now=now)
         return rows[-1], look, comparison, order
 
-    found = on_database(ask)
+    found = on_database(ask, writes=True)
     if found is None:
         raise no_attempt(payment_id)
     _show(*found, as_json=as_json)

@@ -28,12 +28,13 @@ def run(as_json: AsJson = False) -> None:
     from billing_worker import daemon
     from billing_worker.cli.database import gone, refused, settings
     from billing_worker.store.db import DatabaseGoneError, RowRefusedError
+    from billing_worker.workers.fitness import StartUpRefusedError
 
     given = settings()
     try:
         with asyncio.Runner(loop_factory=loop_factory()) as runner:
             code = runner.run(daemon.run(given, os.environ))
-    except daemon.StartUpRefusedError as error:
+    except StartUpRefusedError as error:
         reasons = tuple(Detail("database", reason) for reason in str(error).splitlines())
         raise Failure(Exit.REFUSED, "unfit", "this worker must not bill from here", details=reasons) from None
     except DatabaseGoneError as error:

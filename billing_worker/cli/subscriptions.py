@@ -191,7 +191,7 @@ def cancel(business_key: BusinessKey, reason: Reason, by: By = None, as_json: As
         )
         return ended, skipped, await subscriptions.show_subscription(database.claims, business_key)
 
-    ended, skipped, found = on_database(end)
+    ended, skipped, found = on_database(end, writes=True)
     if found is None:
         raise _no_subscription(business_key)
     if as_json:
@@ -215,7 +215,7 @@ def resume(business_key: BusinessKey, reason: Reason, by: By = None, as_json: As
         freed = await subscriptions.resume_subscription(database.claims, business_key, reason=reason, actor=who)
         return freed, await subscriptions.show_subscription(database.claims, business_key)
 
-    freed, found = on_database(free)
+    freed, found = on_database(free, writes=True)
     if found is None:
         raise _no_subscription(business_key)
     if found["status"] == "cancelled":
@@ -234,7 +234,9 @@ def _bring_in(intake: "Intake", *, rules: "Rules", dry_run: bool, as_json: bool,
     if intake.faults:
         judgement = Judgement(faults=list(intake.faults))
     else:
-        judgement = on_database(lambda database: bring_in(database, intake.plans, rules=rules, dry_run=dry_run))
+        judgement = on_database(
+            lambda database: bring_in(database, intake.plans, rules=rules, dry_run=dry_run), writes=not dry_run
+        )
     if as_json:
         output.document(report.as_document(judgement, dry_run=dry_run))
     else:

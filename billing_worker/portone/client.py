@@ -128,8 +128,8 @@ class PortOneClient:
         self.options = options
         self.limiter = TokenBucket(rate=options.requests_per_second, burst=options.burst)
         self._base_url = require_safe_base_url(options.base_url)
-        self._skew = DateSkew(host_time)
         self._seconds = seconds or (lambda: asyncio.get_running_loop().time())
+        self._skew = DateSkew(host_time, self._seconds)
         self._make_transport = transport
         self._slots = asyncio.Semaphore(options.connections_max)
         self._sends: set[asyncio.Task[httpx.Response | None]] = set()
@@ -178,14 +178,26 @@ class PortOneClient:
         response = await self._look(f"/payments/{_segment(payment_id)}")
         if isinstance(response, Unanswered):
             return response
-        return read_payment(response.status_code, response.headers, response.content, payment_id=payment_id)
+        return read_payment(
+            response.status_code,
+            response.headers,
+            response.content,
+            payment_id=payment_id,
+            api_secret=self.options.api_secret.get_secret_value(),
+        )
 
     async def transactions(self, payment_id: str) -> tuple[Payment, ...] | Absent | Unanswered:
         """Every try that PortOne has under this payment id, oldest first."""
         response = await self._look(f"/payments/{_segment(payment_id)}/transactions")
         if isinstance(response, Unanswered):
             return response
-        return read_transactions(response.status_code, response.headers, response.content, payment_id=payment_id)
+        return read_transactions(
+            response.status_code,
+            response.headers,
+            response.content,
+            payment_id=payment_id,
+            api_secret=self.options.api_secret.get_secret_value(),
+        )
 
     async def _resend(self, request: httpx.Request, order: ChargeOrder, outcome: Outcome, *, until: float) -> Answer:
         sends = 1
@@ -221,7 +233,13 @@ class PortOneClient:
         quick = self._seconds() - started < self.options.resend_window_seconds
         if response is None:
             return NoVerdict(reason="no answer", resend=quick)
-        outcome = read_charge(response.status_code, response.headers, response.content, sent=order.body)
+        outcome = read_charge(
+            response.status_code,
+            response.headers,
+            response.content,
+            sent=order.body,
+            api_secret=self.options.api_secret.get_secret_value(),
+        )
         if isinstance(outcome, NoVerdict) and outcome.resend:
             return replace(outcome, resend=quick)
         return outcome

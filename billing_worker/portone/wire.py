@@ -17,13 +17,11 @@ from billing_worker.billing.outcomes import (
     CHARGE_ERRORS,
     LOOK_ERRORS_ABSENT,
     Absent,
-    Declined,
     Look,
     NoVerdict,
     Outcome,
     Paid,
     Payment,
-    Refused,
     Unanswered,
     read_charge_error,
 )
@@ -45,6 +43,8 @@ _ERROR_TYPE = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
 # The statuses after which the same bytes may be sent again within seconds, where the body names no type that we know.
 _BUSY = frozenset({HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE})
 _PASSING = _BUSY | {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY}
+
+_NO_SECRETS: Mapping[str, str] = {}
 
 
 class _UnreadableError(ValueError):
@@ -84,38 +84,46 @@ def charge_body(
     )
 
 
-def read_charge(status: int, headers: Mapping[str, str], body: bytes, *, sent: bytes = b"") -> Outcome:
-    """What the answer to a charge means. `sent` is the request's body: its billing key is cut out of every text."""
+def read_charge(
+    status: int, headers: Mapping[str, str], body: bytes, *, sent: bytes = b"", api_secret: str = ""
+) -> Outcome:
+    """What the answer to a charge means. `sent` is the request's body: its billing key is cut out of every text.
+
+    So is the API secret, which the request's header carried.
+    """
     answer = _read_object(body)
     if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
         return _read_paid(status, answer)
     error_type = _text(answer, "type")
     if error_type not in CHARGE_ERRORS:
         return _read_status(status, error_type, headers)
+    secrets = _secrets(_read_object(sent), api_secret)
     outcome = read_charge_error(
         error_type,
-        _text(answer, "message"),
-        pg_code=_text(answer, "pgCode"),
-        pg_message=_text(answer, "pgMessage"),
+        _text(answer, "message", secrets),
+        pg_code=_text(answer, "pgCode", secrets),
+        pg_message=_text(answer, "pgMessage", secrets),
     )
     if isinstance(outcome, NoVerdict) and outcome.resend:
         return replace(outcome, retry_after_seconds=retry_after_seconds(headers))
-    return _without_billing_key(outcome, _text(_read_object(sent), "billingKey"))
+    return outcome
 
 
-def read_payment(status: int, headers: Mapping[str, str], body: bytes, *, payment_id: str) -> Look:
-    """What GET /payments/{payment_id} found."""
+def read_payment(
+    status: int, headers: Mapping[str, str], body: bytes, *, payment_id: str, api_secret: str = ""
+) -> Look:
+    """What GET /payments/{payment_id} found. The API secret, and the billing key that it names, are in no text."""
     answer = _read_object(body)
     if status != HTTPStatus.OK:
         return _read_look_error(status, headers, answer)
     try:
-        return _payment(answer, payment_id=payment_id, payment_id_field="id", transaction_id_field="transactionId")
+        return _payment(answer, ("id", payment_id), "transactionId", api_secret=api_secret)
     except _UnreadableError as error:
         return Unanswered(reason=f"payment without {error}")
 
 
 def read_transactions(
-    status: int, headers: Mapping[str, str], body: bytes, *, payment_id: str
+    status: int, headers: Mapping[str, str], body: bytes, *, payment_id: str, api_secret: str = ""
 ) -> tuple[Payment, ...] | Absent | Unanswered:
     """What GET /payments/{payment_id}/transactions found, oldest first. One that cannot be read spoils the answer."""
     answer = _read_object(body)
@@ -125,10 +133,7 @@ def read_transactions(
     if not isinstance(items, list):
         return Unanswered(reason="transactions without items")
     try:
-        found = [
-            _payment(_object(item), payment_id=payment_id, payment_id_field="paymentId", transaction_id_field="id")
-            for item in items
-        ]
+        found = [_payment(_object(item), ("paymentId", payment_id), "id", api_secret=api_secret) for item in items]
     except _UnreadableError as error:
         return Unanswered(reason=f"transaction without {error}")
     return tuple(sorted(found, key=lambda payment: payment.requested_at))
@@ -178,11 +183,13 @@ def _read_look_error(status: int, headers: Mapping[str, str], answer: Mapping[st
 
 
 def _payment(
-    item: Mapping[str, object], *, payment_id: str, payment_id_field: str, transaction_id_field: str
+    item: Mapping[str, object], ours: tuple[str, str], transaction_id_field: str, *, api_secret: str
 ) -> Payment:
+    payment_id_field, payment_id = ours
     if item.get(payment_id_field) != payment_id:
         # A connection that has got out of step answers the question before ours.
         raise _UnreadableError(f"our {payment_id_field}")
+    secrets = _secrets(item, api_secret)
     amount, failure = _object(item.get("amount")), _object(item.get("failure"))
     status = _identifier(item, "status")
     total_minor = _amount_minor(amount, "total")
@@ -200,18 +207,16 @@ def _payment(
         pg_tx_id=_identifier(item, "pgTxId") if item.get("pgTxId") else None,
         paid_at=_instant(item, "paidAt") if item.get("paidAt") else None,
         refunded_minor=refunded_default if amount.get("cancelled") is None else _amount_minor(amount, "cancelled"),
-        failure_code=_text(failure, "pgCode"),
-        failure_message=_text(failure, "pgMessage") or _text(failure, "reason"),
+        failure_code=_text(failure, "pgCode", secrets),
+        failure_message=_text(failure, "pgMessage", secrets) or _text(failure, "reason", secrets),
     )
 
 
-def _without_billing_key(outcome: Outcome, billing_key: str) -> Outcome:
-    if not billing_key or not isinstance(outcome, Declined | Refused):
-        return outcome
-    message = outcome.message.replace(billing_key, "[billing key]")
-    if isinstance(outcome, Refused):
-        return replace(outcome, message=message)
-    return replace(outcome, message=message, code=outcome.code.replace(billing_key, "[billing key]"))
+def _secrets(named: Mapping[str, object], api_secret: str) -> Mapping[str, str]:
+    """What stands in a text for each secret that an answer might quote."""
+    billing_key = named.get("billingKey")
+    by_name = {"[billing key]": billing_key if isinstance(billing_key, str) else "", "[API secret]": api_secret}
+    return {secret: name for name, secret in by_name.items() if secret}
 
 
 def _reason(status: int, error_type: str) -> str:
@@ -238,12 +243,15 @@ def _object(value: object) -> Mapping[str, object]:
     return value if isinstance(value, dict) else {}
 
 
-def _text(item: Mapping[str, object], field: str) -> str:
+def _text(item: Mapping[str, object], field: str, secrets: Mapping[str, str] = _NO_SECRETS) -> str:
     value = item.get(field)
     if isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
     if not isinstance(value, str):
         return ""
+    # Before it is cut to length, or all but the last letter of a secret could be left at the cut.
+    for secret, name in secrets.items():
+        value = value.replace(secret, name)
     return _UNPRINTABLE.sub(" ", value[:MESSAGE_CHARACTERS_MAX])
 
 

@@ -127,6 +127,12 @@ class Settings(BaseSettings):
         "ever.",
     )
 
+    deployment: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")] = Field(
+        "main",
+        description="Whose database this is. A worker refuses one that is another deployment's: give staging a name of "
+        "its own, so that a copy of production's database is not billed from.",
+    )
+
     portone_base_url: Annotated[str, AfterValidator(require_safe_base_url)] = Field(
         "https://api.portone.io",
         description="PortOne's API. Only this address and loopback ones (the simulator) are accepted.",

@@ -111,5 +111,13 @@ def _unknown(environ: Mapping[str, str]) -> Iterator[Problem]:
         near = difflib.get_close_matches(name, known, n=1)
         remedy = f"did you mean {near[0]}?" if near else "remove it"
         yield Problem(name, described(environ[name]), "is no setting", remedy)
-    if environ.get(SECRETS_DIR) and not Path(environ[SECRETS_DIR]).is_dir():
+    if environ.get(SECRETS_DIR) and not _is_directory(Path(environ[SECRETS_DIR])):
         yield Problem(SECRETS_DIR, "a path", "is no directory", "name the directory of the secret files, or remove it")
+
+
+def _is_directory(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:
+        # A name that is too long, or one under a directory that this user may not look into.
+        return False

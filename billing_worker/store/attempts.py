@@ -1,4 +1,8 @@
-"""Attempts: opening, settling, looking. One function a named query of sql/queries."""
+"""Attempts: opening, settling, looking. One function a named query of sql/queries.
+
+A row is addressed by its id and by what it stands for: after a failover to a server that lacks the last commits, an id
+may be another row's, and what we hold in memory must never be written to that one.
+"""
 
 import hashlib
 import json
@@ -51,6 +55,7 @@ async def open_attempts(
         (
             i.cycle.shard,
             i.cycle.cycle_id,
+            i.cycle.payment_id,
             i.cycle.claim_epoch,
             i.attempt_number,
             i.idempotency_key,
@@ -59,17 +64,17 @@ async def open_attempts(
         )
         for i in intents
     ]
-    opened = await db.fetch("open_attempts", *columns(rows, 7), now, look_at, worker)
-    by_cycle = {i.cycle.cycle_id: i for i in intents}
-    return [_opened(row, by_cycle[row["cycle_id"]], now) for row in opened]
+    opened = await db.fetch("open_attempts", *columns(rows, 8), now, look_at, worker)
+    by_payment = {i.cycle.payment_id: i for i in intents}
+    return [_opened(row, by_payment[row["payment_id"]], now) for row in opened]
 
 
-async def settle_attempts(db: Executor, settlements: Sequence[Settlement], *, now: datetime, actor: str) -> set[int]:
-    """Write the settlements in one transaction. Returns the ids of the attempts that were still as decided upon."""
+async def settle_attempts(db: Executor, settlements: Sequence[Settlement], *, now: datetime, actor: str) -> set[str]:
+    """Write the settlements in one transaction. Returns the keys of the attempts that were still as decided upon."""
     rows = [_settlement_row(s) for s in settlements]
     entries = [
         (
-            s.attempt.attempt_id,
+            s.attempt.idempotency_key,
             position,
             e.kind,
             e.amount_minor,
@@ -83,18 +88,18 @@ async def settle_attempts(db: Executor, settlements: Sequence[Settlement], *, no
         for position, e in enumerate(s.entries)
     ]
     events = [
-        (s.attempt.attempt_id, e.event_type, json.dumps(dict(e.payload), ensure_ascii=False))
+        (s.attempt.idempotency_key, e.event_type, json.dumps(dict(e.payload), ensure_ascii=False))
         for s in settlements
         for e in s.events
     ]
-    settled = await db.fetch("settle_attempts", *columns(rows, 17), now, *columns(entries, 9), *columns(events, 3))
-    return {row["attempt_id"] for row in settled}
+    settled = await db.fetch("settle_attempts", *columns(rows, 19), now, *columns(entries, 9), *columns(events, 3))
+    return {row["idempotency_key"] for row in settled}
 
 
-async def attempt_statuses(db: Executor, attempts: Sequence[Attempt]) -> dict[int, AttemptStatus]:
-    """The statuses that stand now."""
-    rows = await db.fetch("attempt_statuses", [a.shard for a in attempts], [a.attempt_id for a in attempts])
-    return {row["attempt_id"]: AttemptStatus(row["status"]) for row in rows}
+async def attempt_statuses(db: Executor, attempts: Sequence[Attempt]) -> dict[str, AttemptStatus]:
+    """The statuses that stand now, by idempotency key."""
+    rows = await db.fetch("attempt_statuses", *columns([_named(a) for a in attempts], 3))
+    return {row["idempotency_key"]: AttemptStatus(row["status"]) for row in rows}
 
 
 async def shards_to_look(db: Executor, now: datetime) -> list[int]:
@@ -113,30 +118,30 @@ async def claim_looks(
 async def note_resend(db: Executor, claimed: ClaimedLook, *, now: datetime, look_at: datetime) -> bool:
     """Write down that the bytes leave again. False: somebody else has the attempt, and nothing may be sent."""
     attempt = claimed.attempt
-    return bool(await db.fetch("note_resend", attempt.shard, attempt.attempt_id, claimed.look_epoch, now, look_at))
+    return bool(await db.fetch("note_resend", *_named(attempt), claimed.look_epoch, now, look_at))
 
 
 async def ask_again(db: Executor, looks: Sequence[tuple[Attempt, datetime | None]]) -> None:
     """Set the next looks; None ends the looking at an attempt that is closed."""
-    rows = [(a.shard, a.attempt_id, look_at) for a, look_at in looks]
-    await db.fetch("ask_again", *columns(rows, 3))
+    rows = [(*_named(a), look_at) for a, look_at in looks]
+    await db.fetch("ask_again", *columns(rows, 4))
 
 
 async def verify_attempt(
     db: Executor, attempt: Attempt, *, now: datetime, transaction_id: str, refunded_minor: int, actor: str
 ) -> None:
     """Write down that PortOne's record of a paid attempt agrees with ours, and what of it has been refunded since."""
-    await db.fetch("verify_attempt", attempt.shard, attempt.attempt_id, now, transaction_id, refunded_minor, actor)
+    await db.fetch("verify_attempt", *_named(attempt), now, transaction_id, refunded_minor, actor)
 
 
 async def contradict_attempt(db: Executor, attempt: Attempt, *, what: str, look_at: datetime, actor: str) -> bool:
     """Write down that PortOne's record differs. False where that has been said before."""
-    return bool(await db.fetch("contradict_attempt", attempt.shard, attempt.attempt_id, look_at, what, actor))
+    return bool(await db.fetch("contradict_attempt", *_named(attempt), look_at, what, actor))
 
 
 async def hand_over_attempts(db: Executor, attempts: Sequence[Attempt], *, now: datetime) -> None:
     """Let the reconciler have open attempts that will not be sent from here."""
-    await db.fetch("hand_over_attempts", [a.shard for a in attempts], [a.attempt_id for a in attempts], now)
+    await db.fetch("hand_over_attempts", *columns([_named(a) for a in attempts], 3), now)
 
 
 async def look_soon(db: Executor, payment_id: str, *, now: datetime) -> LookOrder | None:
@@ -148,6 +153,11 @@ async def look_soon(db: Executor, payment_id: str, *, now: datetime) -> LookOrde
 async def show_attempts(db: Executor, payment_id: str) -> list[asyncpg.Record]:
     """Every attempt on a payment_id, without its request."""
     return await db.fetch("show_attempts", list(range(SHARDS)), payment_id)
+
+
+def _named(attempt: Attempt) -> tuple[int, int, str]:
+    """The row's id, and what says that the row is still this attempt's."""
+    return attempt.shard, attempt.attempt_id, attempt.idempotency_key
 
 
 def _opened(row: asyncpg.Record, intent: Intent, now: datetime) -> Attempt:
@@ -207,10 +217,10 @@ def _attempt(row: asyncpg.Record) -> Attempt:
 
 def _settlement_row(s: Settlement) -> tuple[object, ...]:
     return (
-        s.attempt.shard,
-        s.attempt.attempt_id,
+        *_named(s.attempt),
         s.attempt.cycle_id,
         s.attempt.status,
+        s.attempt.last_sent_at,
         s.attempt_status,
         "|".join(sorted(s.cycle_from)),
         s.cycle_status,

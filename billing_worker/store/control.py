@@ -38,8 +38,8 @@ async def order_sending(db: Executor, *, halted: bool, reason: str, actor: str) 
     await db.fetch("write_control", "sending", "halted" if halted else "on", reason, actor)
 
 
-async def unfit_server(db: Executor, schema_version: int) -> list[str]:
-    """Why this server must not be billed from; empty when it may."""
+async def unfit_server(db: Executor, schema_version: int, *, live: bool = False) -> list[str]:
+    """Why this server must not be billed from; empty when it may. One for practice may forget in a crash."""
     row = (await db.fetch("server_facts"))[0]
     found: list[str] = []
     if row["in_recovery"]:
@@ -48,6 +48,11 @@ async def unfit_server(db: Executor, schema_version: int) -> list[str]:
         found.append(f"the server is PostgreSQL {row['version'] // 10_000}: 15 or newer is needed")
     if row["synchronous_commit"] == "off":
         found.append("synchronous_commit is off, so a commit may be lost after it was acknowledged: turn it on")
+    found += [
+        f"{name} is off, so a crash may lose or spoil what was acknowledged: turn it on"
+        for name in ("fsync", "full_page_writes")
+        if live and row[name] == "off"
+    ]
     if row["schema_version"] != schema_version:
         found.append(
             f"the schema is at {row['schema_version']}, this program wants {schema_version}: run billing-worker migrate"

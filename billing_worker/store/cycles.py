@@ -19,6 +19,7 @@ class NewCycle:
 
     shard: int
     subscription_id: int
+    business_key: str
     cycle_number: int
     period_start_on: date
     period_end_on: date
@@ -64,6 +65,7 @@ async def open_cycles(db: Executor, cycles: Sequence[NewCycle], *, store_id: str
         (
             c.shard,
             c.subscription_id,
+            c.business_key,
             c.cycle_number,
             c.period_start_on,
             c.period_end_on,
@@ -76,7 +78,7 @@ async def open_cycles(db: Executor, cycles: Sequence[NewCycle], *, store_id: str
         )
         for c in cycles
     ]
-    return int((await db.fetch("open_cycles", *columns(rows, 11), store_id))[0]["cycles"])
+    return int((await db.fetch("open_cycles", *columns(rows, 12), store_id))[0]["cycles"])
 
 
 async def claim_due_cycles(
@@ -96,16 +98,16 @@ async def claim_due_cycles(
 
 async def release_cycles(db: Executor, cycles: Sequence[ClaimedCycle], *, claimable_at: datetime) -> None:
     """Give claimed cycles back."""
-    rows = [(c.shard, c.cycle_id, c.claim_epoch) for c in cycles]
-    await db.fetch("release_cycles", *columns(rows, 3), claimable_at)
+    rows = [(c.shard, c.cycle_id, c.payment_id, c.claim_epoch) for c in cycles]
+    await db.fetch("release_cycles", *columns(rows, 4), claimable_at)
 
 
 async def set_aside_cycles(
     db: Executor, cycles: Sequence[tuple[ClaimedCycle, CycleStatus, str]], *, actor: str
-) -> set[int]:
-    """End claims as held or skipped, each for a reason. Returns the ids of those that were still ours."""
-    rows = [(c.shard, c.cycle_id, c.claim_epoch, status.value, reason) for c, status, reason in cycles]
-    return {row["cycle_id"] for row in await db.fetch("set_aside_cycles", *columns(rows, 5), actor)}
+) -> set[str]:
+    """End claims as held or skipped, each for a reason. Returns the payment_ids of those that were still ours."""
+    rows = [(c.shard, c.cycle_id, c.payment_id, c.claim_epoch, status.value, reason) for c, status, reason in cycles]
+    return {row["payment_id"] for row in await db.fetch("set_aside_cycles", *columns(rows, 6), actor)}
 
 
 async def skip_cycle(db: Executor, payment_id: str, *, reason: str, actor: str, recheck_at: datetime) -> bool:
@@ -156,6 +158,7 @@ def _claimed(row: asyncpg.Record) -> ClaimedCycle:
         order_name=row["order_name"],
         customer=Customer(row["customer_id"], row["customer_name"], row["customer_phone"], row["customer_email"]),
         billing_key=BillingKey(row["billing_key"]),
+        due_at=row["due_at"],
         claim_epoch=row["claim_epoch"],
         fruitless_claims=row["fruitless_claims"],
         attempts_count=row["attempts_count"],

@@ -1,11 +1,12 @@
 """The way to Postgres: two pools, the named queries, and one translation of everything that can go wrong.
 
 Two pools, so that a verdict can always be written: claims never take the outcomes' connections. A failure around a
-commit says nothing about whether it was applied; callers read again by a unique key and never assume.
+commit says nothing about whether it was applied; callers read again by a unique key and never assume. Nor is a commit
+believed that came back with a warning: that is how Postgres reports one whose wait for a standby was cancelled.
 """
 
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -32,6 +33,14 @@ _NAMED = re.compile(r"^-- name: (\w+)\n(.*?)(?=^-- name: |\Z)", re.MULTILINE | r
 
 class DatabaseGoneError(Exception):
     """Postgres did not answer, or not in time. Whether a commit was applied is unknown."""
+
+
+class DatabaseMovedError(DatabaseGoneError):
+    """A connection has led to a server or a database that nobody has accepted. Nothing ran there."""
+
+
+class NoPrimaryError(DatabaseGoneError):
+    """Every server that answers is a replica."""
 
 
 class RowRefusedError(Exception):
@@ -81,7 +90,34 @@ def translated(error: BaseException) -> DatabaseGoneError | RowRefusedError:
     if isinstance(error, ValueError) and not isinstance(error, asyncpg.ClientConfigurationError):
         # asyncpg could not even send the value, and it will not be able to the next time either.
         return RowRefusedError(type(error).__name__)
+    if isinstance(error, asyncpg.TargetServerAttributeNotMatched):
+        return NoPrimaryError("the server is a replica: point BILLING_DATABASE_URL at the primary")
     return DatabaseGoneError(type(error).__name__)
+
+
+class _Heeding:
+    """Listens to one connection for warnings, and takes what was done meanwhile for not acknowledged where one came.
+
+    A commit whose wait for a synchronous standby is cancelled is reported as a success, with a warning of class 01.
+    None of our statements warns otherwise. asyncpg schedules a listener when the warning arrives, which is before the
+    answer to the statement, so it has run before whoever waits for that answer goes on.
+    """
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+        self._warnings: list[str] = []
+
+    def __enter__(self) -> None:
+        self._connection.add_log_listener(self._note)
+
+    def __exit__(self, kind: object, _error: object, _trace: object) -> None:
+        self._connection.remove_log_listener(self._note)
+        if kind is None and self._warnings:
+            raise DatabaseGoneError(f"not acknowledged: the server warned with {self._warnings[0]}")
+
+    def _note(self, _connection: Any, message: Any) -> None:
+        if message.severity_en == "WARNING" and message.sqlstate[:2] == "01":
+            self._warnings.append(message.sqlstate)
 
 
 class Connection:
@@ -103,6 +139,15 @@ class Connection:
                 yield
 
 
+class Lone(Connection):
+    """One connection of its own; each fetch is one statement and so one transaction."""
+
+    async def fetch(self, name: str, *arguments: object) -> list[asyncpg.Record]:
+        """Run the named query in a transaction of its own."""
+        with _translating(), _Heeding(self._connection):
+            return await super().fetch(name, *arguments)
+
+
 class Pool:
     """A bounded pool; each fetch is one statement and so one transaction."""
 
@@ -112,15 +157,19 @@ class Pool:
     async def fetch(self, name: str, *arguments: object) -> list[asyncpg.Record]:
         """Run the named query in a transaction of its own."""
         with _translating():
-            rows: list[asyncpg.Record] = await self._pool.fetch(queries()[name], *arguments)
-            return rows
+            async with self._pool.acquire() as connection:
+                with _Heeding(connection):
+                    rows: list[asyncpg.Record] = await connection.fetch(queries()[name], *arguments)
+                return rows
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:
         """A transaction that commits at the end of the block. Never hold one across a network call."""
         with _translating():
-            async with self._pool.acquire() as connection, connection.transaction():
-                yield Connection(connection)
+            async with self._pool.acquire() as connection:
+                with _Heeding(connection):
+                    async with connection.transaction():
+                        yield Connection(connection)
 
     @asynccontextmanager
     async def snapshot(self) -> AsyncIterator[Connection]:
@@ -157,17 +206,29 @@ class Database:
         self.claims = Pool(claims)
         self.outcomes = Pool(outcomes)
 
+    async def look_again(self) -> None:
+        """Replace every connection before its next use, each by one that is looked at."""
+        for pool in self._pools:
+            await pool.expire_connections()
+
     async def close(self) -> None:
         """Close both pools; connections that do not let go are cut."""
         for pool in self._pools:
             pool.terminate()
 
 
-async def connect(dsn: str, limits: PoolLimits, *, application_name: str) -> Database:
-    """Open both pools.
+Admit = Callable[[Executor], Awaitable[None]]
+
+
+async def connect(dsn: str, limits: PoolLimits, *, application_name: str, admit: Admit | None = None) -> Database:
+    """Open both pools. admit looks at each new connection before it runs anything, and raises where it must not.
 
     Several hosts in the DSN are tried in turn and only a primary is taken. Raises DatabaseGoneError.
     """
+
+    async def first_look(connection: Any) -> None:
+        if admit is not None:
+            await admit(Lone(connection))
 
     async def pool(size_max: int, suffix: str) -> Any:
         return await asyncpg.create_pool(
@@ -178,17 +239,9 @@ async def connect(dsn: str, limits: PoolLimits, *, application_name: str) -> Dat
             command_timeout=limits.command_seconds,
             max_inactive_connection_lifetime=IDLE_SECONDS,
             target_session_attrs="read-write",
+            init=first_look,
             reset=_nothing_to_reset,
-            server_settings={
-                "application_name": f"{application_name} {suffix}",
-                "timezone": "UTC",
-                "jit": "off",  # a claim is short; compiling it costs more than running it
-                "search_path": "pg_catalog",
-                # Every statement here looks up a bounded batch by index. A plan made while a table was empty would scan
-                # it, and the session would keep that plan while the table grows to millions.
-                "enable_seqscan": "off",
-                "random_page_cost": "1.1",
-            },
+            server_settings=_server_settings(f"{application_name} {suffix}"),
         )
 
     with _translating():
@@ -199,6 +252,41 @@ async def connect(dsn: str, limits: PoolLimits, *, application_name: str) -> Dat
             claims.terminate()
             raise
     return Database(claims, outcomes)
+
+
+@asynccontextmanager
+async def alone(dsn: str, *, application_name: str, command_seconds: float) -> AsyncIterator[Lone]:
+    """A new connection that nobody has looked at yet, to judge where it leads. Raises DatabaseGoneError."""
+    with _translating():
+        connection = await asyncpg.connect(
+            dsn,
+            timeout=CONNECT_SECONDS,
+            command_timeout=command_seconds,
+            target_session_attrs="read-write",
+            server_settings=_server_settings(application_name),
+        )
+        try:
+            yield Lone(connection)
+            await connection.close(timeout=CONNECT_SECONDS)
+        finally:
+            connection.terminate()  # of one that is closed, nothing is left to end
+
+
+def _server_settings(application_name: str) -> dict[str, str]:
+    return {
+        "application_name": application_name,
+        "timezone": "UTC",
+        "jit": "off",  # a claim is short; compiling it costs more than running it
+        "search_path": "pg_catalog",
+        # Whoever is frozen inside a transaction must not keep its rows from the others for as long as that lasts.
+        "idle_in_transaction_session_timeout": "60s",
+        # A role may be set to be spared warnings, and one of them takes an acknowledgement back.
+        "client_min_messages": "warning",
+        # Every statement here looks up a bounded batch by index. A plan made while a table was empty would scan
+        # it, and the session would keep that plan while the table grows to millions.
+        "enable_seqscan": "off",
+        "random_page_cost": "1.1",
+    }
 
 
 async def _nothing_to_reset(_connection: Any) -> None:

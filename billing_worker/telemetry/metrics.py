@@ -94,6 +94,9 @@ class Metrics:
 
     def _about_the_daemon(self) -> None:
         self.clock_skew_seconds = self._gauge("clock_skew_seconds", "The host's clock minus the primary's.")
+        self.database_failovers = self._counter(
+            "database_failovers_total", "Times that the database had lost, or may have lost, its last commits."
+        )
         self.sending_halted = self._gauge("sending_halted", "1 while nothing is sent to PortOne, by reason.", "reason")
         build = Info("billing_build", "What runs here.", registry=self.registry)
         build.info({"version": _version(), "python": platform.python_version()})

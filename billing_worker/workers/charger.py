@@ -168,8 +168,15 @@ class Charger:
             await cycles.set_aside_cycles(self._claims, aside, actor=self._worker)
         # The window for the send opens before the intent is written: whoever is frozen in between has lost that time.
         opened = self._clock.monotonic()
+        due_at = {intent.cycle.payment_id: intent.cycle.due_at for intent in intents}
         for attempt in await self._open(intents):
-            send = self._collector.send_first(attempt, opened=opened, turns=self._turns, stopping=self._is_stopping)
+            send = self._collector.send_first(
+                attempt,
+                due_at=due_at[attempt.payment_id],
+                opened=opened,
+                turns=self._turns,
+                stopping=self._is_stopping,
+            )
             self._slots.start(send)
         return len(claimed)
 

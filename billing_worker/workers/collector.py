@@ -8,7 +8,7 @@ import asyncio
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import structlog
 
@@ -79,27 +79,37 @@ class Collector:
         self._actor = actor
 
     async def send_first(
-        self, attempt: Attempt, *, opened: float, turns: asyncio.Semaphore, stopping: Callable[[], bool]
+        self,
+        attempt: Attempt,
+        *,
+        due_at: datetime,
+        opened: float,
+        turns: asyncio.Semaphore,
+        stopping: Callable[[], bool],
     ) -> None:
         """Send an attempt that this worker began to open at `opened`, by the clock's monotonic seconds.
 
-        The turn is over with the answer: while its verdict is written, the next one is in flight.
+        The turn is over with the answer: while its verdict is written, the next one is in flight. Where commits may be
+        lost on a cycle that was due at `due_at`, the reconciler has the attempt: it asks PortOne before it sends.
         """
         async with turns:
-            if stopping() or self._gate.closed():
+            if stopping() or self._gate.closed() or self._gate.looks_first(due_at):
                 await attempts.hand_over_attempts(self._outcomes, [attempt], now=self._clock.now())
                 return
             answer = await self._post(attempt, began=opened)
         await self._conclude(attempt, answer.outcome, only_send=answer.sends == 1)
 
-    async def send_again(self, claimed: ClaimedLook) -> None:
-        """Send the same bytes again under the same key, once that is written down."""
-        began, now = self._clock.monotonic(), self._clock.now()
+    async def send_again(self, claimed: ClaimedLook, *, decided: float) -> None:
+        """Send the same bytes again under the same key, once that is written down.
+
+        The window for the send opened when it was decided, by the clock's monotonic seconds.
+        """
+        now = self._clock.now()
         lease_until = now + self._limits.attempt_lease
         if await attempts.note_resend(self._outcomes, claimed, now=now, look_at=lease_until):
             self._metrics.resends.inc()
             attempt = replace(claimed.attempt, last_sent_at=now)
-            answer = await self._post(attempt, began=began)
+            answer = await self._post(attempt, began=decided)
             await self._conclude(attempt, answer.outcome, only_send=False)
 
     async def look(self, attempt: Attempt) -> Look:
@@ -167,13 +177,11 @@ class Collector:
     async def _post(self, attempt: Attempt, *, began: float) -> Answer:
         assert attempt.request_body is not None, "an open attempt has its request"
         started = self._clock.monotonic()
-        # The loop's clock stands still while a machine sleeps; ours does not, so what was slept through is taken off.
-        window_seconds = self._limits.send_window.total_seconds() - (started - began)
         order = ChargeOrder(
             payment_id=attempt.payment_id,
             idempotency_key=attempt.idempotency_key,
             body=attempt.request_body,
-            send_before=asyncio.get_running_loop().time() + window_seconds,
+            send_before=began + self._limits.send_window.total_seconds(),
         )
         answer = await self._portone.charge(order)
         self._metrics.charge_seconds.observe(self._clock.monotonic() - started)
@@ -191,7 +199,9 @@ class Collector:
             await attempts.ask_again(self._outcomes, [(attempt, later)])
             log.info("attempt.without_verdict", payment_id=attempt.payment_id, reason=getattr(outcome, "reason", ""))
             return
-        weighed = charging.weigh(attempt, outcome, await self.look(attempt), now=self._clock.now(), rules=self._rules)
+        asked_at = self._clock.now()
+        found = await self.look(attempt)
+        weighed = charging.weigh(attempt, outcome, found, asked_at=asked_at, now=self._clock.now(), rules=self._rules)
         match weighed:
             case Wait():
                 await attempts.ask_again(self._outcomes, [(attempt, weighed.look_at)])

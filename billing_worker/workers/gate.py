@@ -6,7 +6,7 @@ What is already in flight is not touched: the gate is asked before a claim and b
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 from billing_worker.clock import Clock
@@ -17,6 +17,8 @@ class ClosedBy(StrEnum):
 
     OPERATOR = "operator"
     DATABASE = "database"
+    MOVED = "moved"
+    UNGUARDED = "unguarded"
     CLOCK = "clock"
     CHANNEL = "channel"
 
@@ -36,31 +38,36 @@ class SendingGate:
     """
 
     def __init__(
-        self, clock: Clock, *, skew_max_seconds: float, pause: timedelta, portone_skew_seconds: Callable[[], float]
+        self,
+        clock: Clock,
+        *,
+        skew_max_seconds: float,
+        pause: timedelta,
+        portone_skew_seconds: Callable[[], float],
+        database_moved: Callable[[], str] = str,
     ) -> None:
         self._clock = clock
         self._skew_max_seconds = skew_max_seconds
         self._pause_seconds = pause.total_seconds()
         self._portone_skew_seconds = portone_skew_seconds
+        self._database_moved = database_moved  # why the database is not the one that was judged; empty where it is
         self._refused_until = 0.0
         self._refusal = ""
         # Closed until the watcher has looked once: an order to halt is obeyed from the first moment on.
         self._order = "nobody has looked for one yet"
         self._database_gone = False
+        self._unguarded = ""
+        self._look_first_before: datetime | None = None
 
     def closed(self) -> Closed | None:
         """Why nothing may be sent; None while the gate is open."""
         if self._order:
             return Closed(ClosedBy.OPERATOR, self._order)
-        if self._database_gone:
-            return Closed(ClosedBy.DATABASE, "verdicts wait for the database")
-        if abs(self._clock.skew_seconds) > self._skew_max_seconds:
-            return Closed(ClosedBy.CLOCK, f"the host's clock is {self._clock.skew_seconds:.0f} s from the primary's")
-        if abs(self._portone_skew_seconds()) > self._skew_max_seconds:
-            return Closed(ClosedBy.CLOCK, f"the host's clock is {self._portone_skew_seconds():.0f} s from PortOne's")
-        if self._clock.monotonic() < self._refused_until:
-            return Closed(ClosedBy.CHANNEL, f"PortOne refuses the channel: {self._refusal}")
-        return None
+        return self._by_database() or self._by_clock() or self._by_channel()
+
+    def looks_first(self, due_at: datetime) -> bool:
+        """Whether an attempt on a cycle due then may have been lost with the last commits of a database."""
+        return self._look_first_before is not None and due_at < self._look_first_before
 
     @property
     def probing(self) -> bool:
@@ -83,3 +90,30 @@ class SendingGate:
     def database_gone(self, *, gone: bool) -> None:
         """Whether verdicts cannot be written at the moment."""
         self._database_gone = gone
+
+    def look_first(self, *, before: datetime | None) -> None:
+        """From now on, whatever was due before that moment is looked at before it is sent."""
+        self._look_first_before = before
+
+    def unguarded(self, why: str) -> None:
+        """Which of the schema's last lines is missing; empty where all stand."""
+        self._unguarded = why
+
+    def _by_database(self) -> Closed | None:
+        if self._database_gone:
+            return Closed(ClosedBy.DATABASE, "verdicts wait for the database")
+        if moved := self._database_moved():
+            return Closed(ClosedBy.MOVED, moved)
+        return Closed(ClosedBy.UNGUARDED, self._unguarded) if self._unguarded else None
+
+    def _by_clock(self) -> Closed | None:
+        if abs(self._clock.skew_seconds) > self._skew_max_seconds:
+            return Closed(ClosedBy.CLOCK, f"the host's clock is {self._clock.skew_seconds:.0f} s from the primary's")
+        if abs(self._portone_skew_seconds()) > self._skew_max_seconds:
+            return Closed(ClosedBy.CLOCK, f"the host's clock is {self._portone_skew_seconds():.0f} s from PortOne's")
+        return None
+
+    def _by_channel(self) -> Closed | None:
+        if self._clock.monotonic() < self._refused_until:
+            return Closed(ClosedBy.CHANNEL, f"PortOne refuses the channel: {self._refusal}")
+        return None

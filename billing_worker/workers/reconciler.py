@@ -77,16 +77,17 @@ class Reconciler:
             await self._review(claimed)
 
     async def _resolve(self, claimed: ClaimedLook) -> None:
-        attempt, now = claimed.attempt, self._clock.now
+        attempt, now, asked_at = claimed.attempt, self._clock.now, self._clock.now()
         found = await self._collector.look(attempt)
-        weighed = charging.weigh(attempt, None, found, now=now(), rules=self._rules)
+        decided = self._clock.monotonic()
+        weighed = charging.weigh(attempt, None, found, asked_at=asked_at, now=now(), rules=self._rules)
         match weighed:
             case Resend() | Voided():
                 # Neither is decided while the clocks disagree or somebody has halted sending.
                 if self._gate.closed() or self._stopping:
                     await self._ask_later(claimed, charging.next_look(attempt, now=now(), rules=self._rules))
                 elif isinstance(weighed, Resend):
-                    await self._collector.send_again(claimed)
+                    await self._collector.send_again(claimed, decided=decided)
                 else:
                     await self._collector.settle(attempt, weighed, Source.LOOK)
             case Wait():

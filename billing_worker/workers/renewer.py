@@ -93,6 +93,7 @@ def new_cycle(due: DueSubscription, *, store_id: str) -> NewCycle:
     return NewCycle(
         shard=due.shard,
         subscription_id=due.subscription_id,
+        business_key=due.business_key,
         cycle_number=due.next_cycle_number,
         period_start_on=period.start_on,
         period_end_on=period.end_on,

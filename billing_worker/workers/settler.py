@@ -120,16 +120,20 @@ class Settler:
         self._database_gone(gone=False)
         for waiting in batch:
             if not waiting.settled.done():  # Whoever waited may have been cancelled, and the others still wait.
-                waiting.settled.set_result(waiting.settlement.attempt.attempt_id in settled)
+                waiting.settled.set_result(waiting.settlement.attempt.idempotency_key in settled)
 
-    async def _write_once(self, batch: list[_Waiting], *, again: bool) -> set[int]:
+    async def _write_once(self, batch: list[_Waiting], *, again: bool) -> set[str]:
         settlements = [waiting.settlement for waiting in batch]
         settled = await attempts.settle_attempts(self._pool, settlements, now=self._clock.now(), actor=self._actor)
-        missing = [s for s in settlements if s.attempt.attempt_id not in settled]
+        missing = [s for s in settlements if s.attempt.idempotency_key not in settled]
         if again and missing:
             # The write before this one may have been applied without being acknowledged: what stands now tells.
             standing = await attempts.attempt_statuses(self._pool, [s.attempt for s in missing])
-            settled |= {s.attempt.attempt_id for s in missing if standing.get(s.attempt.attempt_id) is s.attempt_status}
+            settled |= {
+                s.attempt.idempotency_key
+                for s in missing
+                if standing.get(s.attempt.idempotency_key) is s.attempt_status
+            }
         return settled
 
     def _ended(self, writer: "asyncio.Task[None]") -> None:

@@ -208,3 +208,23 @@ CREATE TABLE billing.control (
     CONSTRAINT control_name CHECK (name IN ('sending')),
     CONSTRAINT control_value CHECK (value IN ('on', 'halted'))
 );
+
+-- Which database this is and whose: the newest row holds. A copy brings the rows along and is another database by them. Rows are
+-- only added, so that they also tell when it moved, and who let it.
+CREATE TABLE billing.deployment (
+    version integer PRIMARY KEY,
+    deployment text NOT NULL,
+    live boolean NOT NULL,
+    -- As pg_control_system() gives it; NULL where the server does not say.
+    system_identifier bigint,
+    -- An oid and a timeline have 32 bits without a sign.
+    database_oid bigint NOT NULL,
+    timeline bigint,
+    -- Commits may have been lost with the server before this one: whatever was due before is looked at before it is sent.
+    look_first_before timestamptz,
+    changed_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    actor text NOT NULL,
+    reason text NOT NULL,
+    CONSTRAINT deployment_version CHECK (version >= 1),
+    CONSTRAINT deployment_form CHECK (deployment ~ '^[A-Za-z0-9._-]{1,64}$')
+);

@@ -12,9 +12,10 @@ GRANT UPDATE (status, request_body, last_sent_at, look_at, look_epoch, looks, se
 GRANT UPDATE (customer_id, customer_name, customer_phone, customer_email, billing_key, order_name, amount_minor, status, held_reason,
               next_cycle_number, next_due_at, changed_at) ON billing.subscriptions TO billing_worker;
 GRANT SELECT, INSERT, UPDATE ON billing.control TO billing_worker;
+GRANT SELECT, INSERT ON billing.deployment TO billing_worker;
 GRANT SELECT ON billing.ledger_heads, billing.schema_migrations TO billing_worker, billing_auditor;
 
-GRANT SELECT ON billing.ledger, billing.control, billing.outbox TO billing_auditor;
+GRANT SELECT ON billing.ledger, billing.control, billing.outbox, billing.deployment TO billing_auditor;
 GRANT SELECT ON billing.subscription_list, billing.cycle_list, billing.attempt_list, billing.due_now, billing.open_attempts,
     billing.past_due, billing.exceptions, billing.ledger_entries, billing.collected_by_day, billing.last_day,
     billing.double_entries TO billing_worker, billing_auditor;

@@ -1,34 +1,35 @@
 -- name: open_attempts
 -- The intent: the attempt, its key and the exact bytes, committed before one of them leaves. The guard is the claim's epoch:
 -- who has lost the lease, or whose cycle was skipped meanwhile, opens nothing. look_at is when the reconciler takes over.
+-- After a failover to a server that lacks the last commits, ids and epochs are given out again: payment_id says whose they are.
 WITH input AS (
     SELECT *
-    FROM unnest($1::smallint[], $2::bigint[], $3::bigint[], $4::integer[], $5::text[], $6::bytea[], $7::bytea[])
-        AS i (shard, cycle_id, claim_epoch, attempt_number, idempotency_key, request_body, request_sha256)
+    FROM unnest($1::smallint[], $2::bigint[], $3::text[], $4::bigint[], $5::integer[], $6::text[], $7::bytea[], $8::bytea[])
+        AS i (shard, cycle_id, payment_id, claim_epoch, attempt_number, idempotency_key, request_body, request_sha256)
 ), moved AS (
     UPDATE billing.cycles c
     SET status = 'collecting', fruitless_claims = 0, attempts_count = i.attempt_number
     FROM input i
-    WHERE c.shard = i.shard AND c.cycle_id = i.cycle_id AND c.claim_epoch = i.claim_epoch AND c.status = 'due'
-      AND c.attempts_count = i.attempt_number - 1
+    WHERE c.shard = i.shard AND c.cycle_id = i.cycle_id AND c.payment_id = i.payment_id AND c.claim_epoch = i.claim_epoch
+      AND c.status = 'due' AND c.attempts_count = i.attempt_number - 1
     RETURNING c.shard, c.cycle_id, c.subscription_id, c.store_id, c.payment_id, c.amount_minor, c.currency, c.declines_count,
               c.first_declined_at, i.attempt_number, i.idempotency_key, i.request_body, i.request_sha256
 ), opened AS (
     INSERT INTO billing.attempts (shard, cycle_id, subscription_id, attempt_number, payment_id, idempotency_key, amount_minor,
                                   currency, request_body, request_sha256, opened_at, last_sent_at, look_at, worker)
     SELECT shard, cycle_id, subscription_id, attempt_number, payment_id, idempotency_key, amount_minor, currency, request_body,
-           request_sha256, $8, $8, $9, $10
+           request_sha256, $9, $9, $10, $11
     FROM moved
     RETURNING shard, attempt_id, cycle_id, subscription_id, payment_id, amount_minor, currency
 ), entered AS (
     INSERT INTO billing.ledger (shard, subscription_id, kind, cycle_id, attempt_id, payment_id, amount_minor, currency, source,
                                 actor, recorded_at, sequence, previous_hash, entry_hash)
-    SELECT shard, subscription_id, 'intent', cycle_id, attempt_id, payment_id, amount_minor, currency, 'rule', $10,
+    SELECT shard, subscription_id, 'intent', cycle_id, attempt_id, payment_id, amount_minor, currency, 'rule', $11,
            clock_timestamp(), 0, '', ''
     FROM opened
     ORDER BY shard, subscription_id, cycle_id
 )
-SELECT o.attempt_id, o.cycle_id, m.store_id, m.declines_count, m.first_declined_at,
+SELECT o.attempt_id, o.payment_id, m.store_id, m.declines_count, m.first_declined_at,
        ARRAY(SELECT a.transaction_id FROM billing.attempts a
              WHERE m.attempt_number > 1 AND a.shard = o.shard AND a.cycle_id = o.cycle_id AND a.transaction_id IS NOT NULL)
            AS older_transaction_ids
@@ -37,20 +38,25 @@ JOIN moved m ON m.shard = o.shard AND m.cycle_id = o.cycle_id;
 
 -- name: settle_attempts
 -- A batch of verdicts with their entries and events, in one statement and so in one transaction. An attempt or a cycle that is
--- no longer in the status the verdict was decided on is left alone, and its entries with it.
+-- no longer in the status the verdict was decided on is left alone, and its entries with it. So is one whose id, after a failover,
+-- belongs to another: the idempotency key says whose verdict it is.
 WITH input AS (
     SELECT *
-    FROM unnest($1::smallint[], $2::bigint[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::text[], $8::timestamptz[],
-                $9::text[], $10::timestamptz[], $11::text[], $12::text[], $13::timestamptz[], $14::text[], $15::text[],
-                $16::integer[], $17::text[])
-        AS i (shard, attempt_id, cycle_id, attempt_from, attempt_status, cycle_from, cycle_status, claimable_at, held_reason,
-              look_at, transaction_id, pg_tx_id, paid_at, decline_code, decline_message, declines_added, source)
+    FROM unnest($1::smallint[], $2::bigint[], $3::text[], $4::bigint[], $5::text[], $6::timestamptz[], $7::text[], $8::text[],
+                $9::text[], $10::timestamptz[], $11::text[], $12::timestamptz[], $13::text[], $14::text[], $15::timestamptz[],
+                $16::text[], $17::text[], $18::integer[], $19::text[])
+        AS i (shard, attempt_id, idempotency_key, cycle_id, attempt_from, last_sent_at, attempt_status, cycle_from, cycle_status,
+              claimable_at, held_reason, look_at, transaction_id, pg_tx_id, paid_at, decline_code, decline_message,
+              declines_added, source)
 ), locked AS MATERIALIZED (
     SELECT i.*, a.subscription_id, a.payment_id, a.currency
     FROM input i
     JOIN billing.cycles c ON c.shard = i.shard AND c.cycle_id = i.cycle_id
     JOIN billing.attempts a ON a.shard = i.shard AND a.attempt_id = i.attempt_id
-    WHERE a.status = i.attempt_from AND c.status = ANY (string_to_array(i.cycle_from, '|'))
+    WHERE a.idempotency_key = i.idempotency_key AND a.cycle_id = i.cycle_id
+      AND a.status = i.attempt_from AND c.status = ANY (string_to_array(i.cycle_from, '|'))
+      -- Who was frozen with a refusal in hand must not close an attempt that somebody has sent again. Money is never too late.
+      AND (i.attempt_status = 'paid' OR a.last_sent_at = i.last_sent_at)
       -- A late truth about an older attempt never takes the cycle from under one that is open.
       AND (i.attempt_from = 'open' OR NOT EXISTS (SELECT 1 FROM billing.attempts o
                                                   WHERE o.shard = i.shard AND o.cycle_id = i.cycle_id AND o.status = 'open'))
@@ -58,17 +64,17 @@ WITH input AS (
     FOR NO KEY UPDATE OF c, a
 ), attempts_moved AS (
     UPDATE billing.attempts a
-    SET status = l.attempt_status, request_body = NULL, settled_at = $18::timestamptz, source = l.source, look_at = l.look_at, looks = 0,
+    SET status = l.attempt_status, request_body = NULL, settled_at = $20::timestamptz, source = l.source, look_at = l.look_at, looks = 0,
         transaction_id = coalesce(l.transaction_id, a.transaction_id), pg_tx_id = l.pg_tx_id, paid_at = l.paid_at,
         decline_code = l.decline_code, decline_message = l.decline_message,
-        verified_at = CASE WHEN l.attempt_status = 'paid' AND l.source = 'look' THEN $18::timestamptz END
+        verified_at = CASE WHEN l.attempt_status = 'paid' AND l.source = 'look' THEN $20::timestamptz END
     FROM locked l
     WHERE a.shard = l.shard AND a.attempt_id = l.attempt_id
 ), cycles_moved AS (
     UPDATE billing.cycles c
     SET status = l.cycle_status, claimable_at = coalesce(l.claimable_at, c.claimable_at), held_reason = l.held_reason,
         paid_at = l.paid_at, declines_count = c.declines_count + l.declines_added,
-        first_declined_at = CASE WHEN l.declines_added > 0 THEN coalesce(c.first_declined_at, $18::timestamptz) ELSE c.first_declined_at END
+        first_declined_at = CASE WHEN l.declines_added > 0 THEN coalesce(c.first_declined_at, $20::timestamptz) ELSE c.first_declined_at END
     FROM locked l
     WHERE c.shard = l.shard AND c.cycle_id = l.cycle_id
 ), entered AS (
@@ -76,24 +82,25 @@ WITH input AS (
                                 code, message, source, actor, recorded_at, sequence, previous_hash, entry_hash)
     SELECT l.shard, l.subscription_id, e.kind, l.cycle_id, l.attempt_id, l.payment_id, e.amount_minor, l.currency, e.pg_tx_id,
            e.code, e.message, e.source, e.actor, clock_timestamp(), 0, '', ''
-    FROM unnest($19::bigint[], $20::integer[], $21::text[], $22::bigint[], $23::text[], $24::text[], $25::text[], $26::text[],
-                $27::text[])
-        AS e (attempt_id, position, kind, amount_minor, pg_tx_id, code, message, source, actor)
-    JOIN locked l ON l.attempt_id = e.attempt_id
+    FROM unnest($21::text[], $22::integer[], $23::text[], $24::bigint[], $25::text[], $26::text[], $27::text[], $28::text[],
+                $29::text[])
+        AS e (idempotency_key, position, kind, amount_minor, pg_tx_id, code, message, source, actor)
+    JOIN locked l ON l.idempotency_key = e.idempotency_key
     ORDER BY l.shard, l.subscription_id, l.cycle_id, e.position
 ), announced AS (
     INSERT INTO billing.outbox (shard, subscription_id, event_type, payload)
     SELECT l.shard, l.subscription_id, o.event_type, o.payload::jsonb
-    FROM unnest($28::bigint[], $29::text[], $30::text[]) AS o (attempt_id, event_type, payload)
-    JOIN locked l ON l.attempt_id = o.attempt_id
+    FROM unnest($30::text[], $31::text[], $32::text[]) AS o (idempotency_key, event_type, payload)
+    JOIN locked l ON l.idempotency_key = o.idempotency_key
 )
-SELECT attempt_id FROM locked;
+SELECT idempotency_key FROM locked;
 
 -- name: attempt_statuses
 -- What became of a batch whose commit was not acknowledged.
-SELECT a.attempt_id, a.status
-FROM unnest($1::smallint[], $2::bigint[]) AS i (shard, attempt_id)
-JOIN billing.attempts a ON a.shard = i.shard AND a.attempt_id = i.attempt_id;
+SELECT a.idempotency_key, a.status
+FROM unnest($1::smallint[], $2::bigint[], $3::text[]) AS i (shard, attempt_id, idempotency_key)
+JOIN billing.attempts a ON a.shard = i.shard AND a.attempt_id = i.attempt_id
+WHERE a.idempotency_key = i.idempotency_key;
 
 -- name: shards_to_look
 -- Which shards have an attempt that PortOne is to be asked about, the one that has waited longest first. One index probe a shard.
@@ -137,26 +144,27 @@ JOIN billing.subscriptions s ON s.shard = a.shard AND s.subscription_id = a.subs
 -- name: note_resend
 -- Committed before the bytes leave again. The epoch is the fence: whoever was overtaken sends nothing.
 UPDATE billing.attempts
-SET last_sent_at = $4, look_at = $5
-WHERE shard = $1 AND attempt_id = $2 AND look_epoch = $3 AND status = 'open'
+SET last_sent_at = $5, look_at = $6
+WHERE shard = $1 AND attempt_id = $2 AND idempotency_key = $3 AND look_epoch = $4 AND status = 'open'
 RETURNING attempt_id;
 
 -- name: ask_again
 -- The look told nothing final, or there is nothing more to ask (NULL).
 UPDATE billing.attempts a
 SET look_at = i.look_at
-FROM unnest($1::smallint[], $2::bigint[], $3::timestamptz[]) AS i (shard, attempt_id, look_at)
-WHERE a.shard = i.shard AND a.attempt_id = i.attempt_id AND (i.look_at IS NOT NULL OR a.status <> 'open');
+FROM unnest($1::smallint[], $2::bigint[], $3::text[], $4::timestamptz[]) AS i (shard, attempt_id, idempotency_key, look_at)
+WHERE a.shard = i.shard AND a.attempt_id = i.attempt_id AND a.idempotency_key = i.idempotency_key
+  AND (i.look_at IS NOT NULL OR a.status <> 'open');
 
 -- name: verify_attempt
 -- PortOne's record agrees with what we asked for. What it says has been refunded, beyond what is entered, is entered.
 WITH verified AS (
     UPDATE billing.attempts
-    SET verified_at = $3, look_at = NULL, contradiction = NULL, transaction_id = coalesce($4, transaction_id)
-    WHERE shard = $1 AND attempt_id = $2 AND status = 'paid'
+    SET verified_at = $4, look_at = NULL, contradiction = NULL, transaction_id = coalesce($5, transaction_id)
+    WHERE shard = $1 AND attempt_id = $2 AND idempotency_key = $3 AND status = 'paid'
     RETURNING shard, subscription_id, cycle_id, attempt_id, payment_id, currency, pg_tx_id
 ), refund AS (
-    SELECT verified.*, $5::bigint - coalesce((
+    SELECT verified.*, $6::bigint - coalesce((
         SELECT sum(l.amount_minor) FROM billing.ledger l
         WHERE l.shard = verified.shard AND l.subscription_id = verified.subscription_id AND l.cycle_id = verified.cycle_id
           AND l.kind = 'refunded'), 0)::bigint AS amount_minor
@@ -164,7 +172,7 @@ WITH verified AS (
 )
 INSERT INTO billing.ledger (shard, subscription_id, kind, cycle_id, attempt_id, payment_id, amount_minor, currency, pg_tx_id,
                             source, actor, recorded_at, sequence, previous_hash, entry_hash)
-SELECT shard, subscription_id, 'refunded', cycle_id, attempt_id, payment_id, amount_minor, currency, pg_tx_id, 'look', $6,
+SELECT shard, subscription_id, 'refunded', cycle_id, attempt_id, payment_id, amount_minor, currency, pg_tx_id, 'look', $7,
        clock_timestamp(), 0, '', ''
 FROM refund
 WHERE amount_minor > 0;
@@ -177,18 +185,18 @@ WITH attempt AS (
     SELECT a.shard, a.attempt_id, a.cycle_id, a.subscription_id, a.payment_id, a.currency, c.status AS cycle_status,
            EXISTS (SELECT 1 FROM billing.ledger l
                    WHERE l.shard = a.shard AND l.subscription_id = a.subscription_id AND l.attempt_id = a.attempt_id
-                     AND l.kind = 'mismatch' AND l.message = $4) AS said
+                     AND l.kind = 'mismatch' AND l.message = $5) AS said
     FROM billing.attempts a
     JOIN billing.cycles c ON c.shard = a.shard AND c.cycle_id = a.cycle_id
-    WHERE a.shard = $1 AND a.attempt_id = $2
+    WHERE a.shard = $1 AND a.attempt_id = $2 AND a.idempotency_key = $3
     FOR NO KEY UPDATE OF c, a
 ), asked AS (
     UPDATE billing.attempts a
-    SET look_at = CASE a.status WHEN 'open' THEN $3::timestamptz END,
-        contradiction = CASE WHEN attempt.said AND a.contradiction IS NULL THEN NULL ELSE $4 END
+    SET look_at = CASE a.status WHEN 'open' THEN $4::timestamptz END,
+        contradiction = CASE WHEN attempt.said AND a.contradiction IS NULL THEN NULL ELSE $5 END
     FROM attempt WHERE a.shard = attempt.shard AND a.attempt_id = attempt.attempt_id
 ), held AS (
-    UPDATE billing.cycles c SET status = 'held', held_reason = $4
+    UPDATE billing.cycles c SET status = 'held', held_reason = $5
     FROM attempt
     WHERE c.shard = attempt.shard AND c.cycle_id = attempt.cycle_id AND c.status NOT IN ('paid', 'held')
       AND NOT (c.status = 'skipped' AND attempt.said)
@@ -197,7 +205,7 @@ WITH attempt AS (
 ), entered AS (
     INSERT INTO billing.ledger (shard, subscription_id, kind, cycle_id, attempt_id, payment_id, currency, code, message, source,
                                 actor, recorded_at, sequence, previous_hash, entry_hash)
-    SELECT shard, subscription_id, 'mismatch', cycle_id, attempt_id, payment_id, currency, 'mismatch', $4, 'look', $5,
+    SELECT shard, subscription_id, 'mismatch', cycle_id, attempt_id, payment_id, currency, 'mismatch', $5, 'look', $6,
            clock_timestamp(), 0, '', ''
     FROM news
 )
@@ -206,9 +214,10 @@ SELECT attempt_id FROM news;
 -- name: hand_over_attempts
 -- Open attempts that this worker will not send after all: the reconciler may take them now.
 UPDATE billing.attempts a
-SET look_at = $3
-FROM unnest($1::smallint[], $2::bigint[]) AS i (shard, attempt_id)
-WHERE a.shard = i.shard AND a.attempt_id = i.attempt_id AND a.status = 'open' AND a.look_epoch = 0;
+SET look_at = $4
+FROM unnest($1::smallint[], $2::bigint[], $3::text[]) AS i (shard, attempt_id, idempotency_key)
+WHERE a.shard = i.shard AND a.attempt_id = i.attempt_id AND a.idempotency_key = i.idempotency_key
+  AND a.status = 'open' AND a.look_epoch = 0;
 
 -- name: look_soon
 -- Somebody asks about one payment_id, whatever its attempts' status: the newest attempt is looked at next. One that its sender

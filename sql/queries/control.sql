@@ -13,6 +13,7 @@ SET value = excluded.value, reason = excluded.reason, actor = excluded.actor, ch
 -- What start-up insists on: a primary that keeps its promises about a commit.
 SELECT pg_is_in_recovery() AS in_recovery, current_setting('server_version_num')::integer AS version,
        current_setting('synchronous_commit') AS synchronous_commit, current_setting('fsync') AS fsync,
+       current_setting('full_page_writes') AS full_page_writes,
        (SELECT max(version) FROM billing.schema_migrations) AS schema_version;
 
 -- name: other_stores

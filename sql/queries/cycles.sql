@@ -31,36 +31,39 @@ WITH picked AS MATERIALIZED (
     RETURNING c.*
 )
 SELECT c.shard, c.cycle_id, c.subscription_id, c.cycle_number, c.payment_id, c.amount_minor, c.currency, c.order_name,
-       c.claim_epoch, c.fruitless_claims, c.attempts_count, s.business_key, s.status AS subscription_status, s.customer_id,
-       s.customer_name, s.customer_phone, s.customer_email, s.billing_key
+       c.due_at, c.claim_epoch, c.fruitless_claims, c.attempts_count, s.business_key, s.status AS subscription_status,
+       s.customer_id, s.customer_name, s.customer_phone, s.customer_email, s.billing_key
 FROM claimed c
 JOIN billing.subscriptions s ON s.shard = c.shard AND s.subscription_id = c.subscription_id;
 
 -- name: release_cycles
--- Gives back what was claimed and not used; the epoch keeps us from giving back what somebody else has claimed since.
+-- Gives back what was claimed and not used; the epoch keeps us from giving back what somebody else has claimed since, and the
+-- payment_id what a failover has given our id and epoch to.
 UPDATE billing.cycles c
-SET claimable_at = $4, fruitless_claims = greatest(c.fruitless_claims - 1, 0)
-FROM unnest($1::smallint[], $2::bigint[], $3::bigint[]) AS i (shard, cycle_id, claim_epoch)
-WHERE c.shard = i.shard AND c.cycle_id = i.cycle_id AND c.claim_epoch = i.claim_epoch AND c.status = 'due';
+SET claimable_at = $5, fruitless_claims = greatest(c.fruitless_claims - 1, 0)
+FROM unnest($1::smallint[], $2::bigint[], $3::text[], $4::bigint[]) AS i (shard, cycle_id, payment_id, claim_epoch)
+WHERE c.shard = i.shard AND c.cycle_id = i.cycle_id AND c.payment_id = i.payment_id AND c.claim_epoch = i.claim_epoch
+  AND c.status = 'due';
 
 -- name: set_aside_cycles
 -- Ends a claim without an attempt: held for a person, or skipped because its subscription has ended.
 WITH input AS (
-    SELECT * FROM unnest($1::smallint[], $2::bigint[], $3::bigint[], $4::text[], $5::text[])
-        AS i (shard, cycle_id, claim_epoch, status, reason)
+    SELECT * FROM unnest($1::smallint[], $2::bigint[], $3::text[], $4::bigint[], $5::text[], $6::text[])
+        AS i (shard, cycle_id, payment_id, claim_epoch, status, reason)
 ), moved AS (
     UPDATE billing.cycles c SET status = i.status, held_reason = CASE i.status WHEN 'held' THEN i.reason END
     FROM input i
-    WHERE c.shard = i.shard AND c.cycle_id = i.cycle_id AND c.claim_epoch = i.claim_epoch AND c.status = 'due'
+    WHERE c.shard = i.shard AND c.cycle_id = i.cycle_id AND c.payment_id = i.payment_id AND c.claim_epoch = i.claim_epoch
+      AND c.status = 'due'
     RETURNING c.shard, c.subscription_id, c.cycle_id, c.payment_id, c.currency, i.status, i.reason
 ), entered AS (
     INSERT INTO billing.ledger (shard, subscription_id, kind, cycle_id, payment_id, currency, code, source, actor,
                                 recorded_at, sequence, previous_hash, entry_hash)
-    SELECT shard, subscription_id, status, cycle_id, payment_id, currency, reason, 'rule', $6, clock_timestamp(), 0, '', ''
+    SELECT shard, subscription_id, status, cycle_id, payment_id, currency, reason, 'rule', $7, clock_timestamp(), 0, '', ''
     FROM moved
     ORDER BY shard, subscription_id, cycle_id
 )
-SELECT cycle_id FROM moved;
+SELECT payment_id FROM moved;
 
 -- name: skip_cycle
 -- A named person decides not to collect a period. An attempt that is still open is closed with it, by the same hand: its

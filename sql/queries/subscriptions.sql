@@ -19,24 +19,28 @@ LIMIT $3
 FOR NO KEY UPDATE SKIP LOCKED;
 
 -- name: open_cycles
--- Opens one cycle a subscription and moves the subscription to its next period, in one statement.
+-- Opens one cycle a subscription and moves the subscription to its next period, in one statement. An id alone is not trusted:
+-- after a failover it may be another subscription's, and the payment_id would be collected from the wrong customer.
 WITH input AS (
     SELECT *
-    FROM unnest($1::smallint[], $2::bigint[], $3::integer[], $4::date[], $5::date[], $6::timestamptz[], $7::bigint[], $8::text[],
-                $9::text[], $10::text[], $11::timestamptz[])
-        AS i (shard, subscription_id, cycle_number, period_start_on, period_end_on, due_at, amount_minor, currency, order_name,
+    FROM unnest($1::smallint[], $2::bigint[], $3::text[], $4::integer[], $5::date[], $6::date[], $7::timestamptz[], $8::bigint[],
+                $9::text[], $10::text[], $11::text[], $12::timestamptz[])
+        AS i (shard, subscription_id, business_key, cycle_number, period_start_on, period_end_on, due_at, amount_minor, currency, order_name,
               payment_id, next_due_at)
 ), opened AS (
     INSERT INTO billing.cycles (shard, subscription_id, cycle_number, period_start_on, period_end_on, due_at, amount_minor,
                                 currency, order_name, store_id, payment_id, claimable_at)
-    SELECT shard, subscription_id, cycle_number, period_start_on, period_end_on, due_at, amount_minor, currency, order_name,
-           $12, payment_id, due_at
-    FROM input
+    SELECT i.shard, i.subscription_id, i.cycle_number, i.period_start_on, i.period_end_on, i.due_at, i.amount_minor, i.currency,
+           i.order_name, $13, i.payment_id, i.due_at
+    FROM input i
+    JOIN billing.subscriptions s ON s.shard = i.shard AND s.subscription_id = i.subscription_id
+    WHERE s.business_key = i.business_key
     RETURNING cycle_id
 ), advanced AS (
     UPDATE billing.subscriptions s SET next_cycle_number = i.cycle_number + 1, next_due_at = i.next_due_at
     FROM input i
-    WHERE s.shard = i.shard AND s.subscription_id = i.subscription_id AND s.next_cycle_number = i.cycle_number
+    WHERE s.shard = i.shard AND s.subscription_id = i.subscription_id AND s.business_key = i.business_key
+      AND s.next_cycle_number = i.cycle_number
 )
 SELECT count(*) AS cycles FROM opened;
 

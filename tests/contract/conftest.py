@@ -108,6 +108,11 @@ class Practice:
         return {"Idempotency-Key": f'"{self.new_key() if key is FRESH else key}"'}
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """The mark that a test carries an assumption by; see assumptions.py."""
+    config.addinivalue_line("markers", "assumption(*numbers): the test is the evidence for these assumptions")
+
+
 @pytest.fixture(scope="session")
 def simulator_url() -> Iterator[str]:
     with in_background(SimulatorOptions(API_SECRET, STORE_ID)) as url:

@@ -6,7 +6,10 @@ import time
 import httpx
 import pytest
 
+from tests.contract.assumptions import assumption
 
+
+@assumption("A10")
 async def test_a_decline_is_a_502_with_the_pgs_words(practice):
     payment_id = practice.new_id()
 
@@ -56,6 +59,7 @@ async def test_a_count_in_the_key_says_how_often_it_misbehaves(practice):
     assert statuses_always == [502] * 4
 
 
+@assumption("A9")
 async def test_every_try_is_a_transaction_of_its_own(practice):
     payment_id = practice.new_id()
     for _ in range(3):
@@ -71,6 +75,7 @@ async def test_every_try_is_a_transaction_of_its_own(practice):
     assert (await practice.look(payment_id)).json()["transactionId"] == tries[-1]["id"]
 
 
+@assumption("A1")
 async def test_a_payment_id_is_paid_once_for_ever(practice):
     payment_id = practice.new_id()
     await practice.charge(payment_id)
@@ -93,6 +98,7 @@ async def test_tries_on_a_failed_payment_id_end_at_the_cap(practice):
     assert len(await practice.tries(payment_id)) == 3
 
 
+@assumption("A21")
 async def test_two_tries_at_the_same_time_pay_once_and_are_an_overlap(practice):
     payment_id = practice.new_id()
     await practice.tell("/hold", at="before_charge", paymentId=payment_id)
@@ -125,6 +131,7 @@ async def test_a_provider_whose_paid_check_races_charges_twice_and_says_so(pract
     assert (truth["charges_count"], truth["charged"]) == (2, {"KRW": 19_800})
 
 
+@assumption("A16")
 async def test_a_client_that_leaves_does_not_stop_the_charge(practice):
     payment_id, key = practice.new_id(), practice.new_key()
     await practice.tell("/hold", at="before_charge")

@@ -4,6 +4,8 @@ import asyncio
 
 import pytest
 
+from tests.contract.assumptions import assumption
+
 HOURS_3 = 3 * 60 * 60
 
 
@@ -18,6 +20,7 @@ async def test_a_success_is_replayed_byte_for_byte_and_charges_once(practice):
     assert (await practice.ask(f"/truth/{payment_id}"))["successes"] == 1
 
 
+@assumption("A4")
 async def test_a_decline_is_replayed_too_and_makes_no_new_try(practice):
     payment_id, key = practice.new_id(), practice.new_key()
 
@@ -40,6 +43,7 @@ async def test_a_refusal_is_replayed_even_when_its_cause_is_gone(practice):
     assert first.content == second.content
 
 
+@assumption("A1", "A3")
 async def test_a_key_is_forgotten_after_three_hours_and_the_payment_id_still_protects(practice):
     payment_id, key = practice.new_id(), practice.new_key()
     await practice.charge(payment_id, key=key)
@@ -63,6 +67,7 @@ async def test_a_forgotten_key_charges_again_on_a_failed_payment_id(practice):
     assert after.status_code == 200
 
 
+@assumption("A6")
 async def test_a_key_in_flight_is_answered_with_outstanding_and_never_forgotten(practice):
     payment_id, key = practice.new_id(), practice.new_key()
     await practice.tell("/hold", at="after_charge")
@@ -81,6 +86,7 @@ async def test_a_key_in_flight_is_answered_with_outstanding_and_never_forgotten(
     assert (truth["executions"], truth["overlaps_count"]) == (1, 0)
 
 
+@assumption("A5")
 async def test_one_key_with_two_bodies_is_refused_and_put_on_record(practice):
     payment_id, key = practice.new_id(), practice.new_key()
     await practice.charge(payment_id, key=key, amount=9900)

@@ -3,6 +3,8 @@
 import httpx
 import pytest
 
+from tests.contract.assumptions import assumption
+
 NO_ANSWER = (httpx.RemoteProtocolError, httpx.ReadError)
 
 
@@ -134,6 +136,7 @@ async def test_a_late_success_is_failed_for_a_while_and_then_paid(practice):
     assert charge["paid_late"] is True
 
 
+@assumption("A19")
 async def test_a_late_success_does_not_pay_what_another_try_has_paid(practice):
     payment_id = practice.new_id()
     await practice.charge(payment_id, "bk-late-success-1")
@@ -145,6 +148,7 @@ async def test_a_late_success_does_not_pay_what_another_try_has_paid(practice):
     assert await _successes(practice, payment_id) == 1
 
 
+@assumption("A20")
 async def test_an_invisible_payment_is_a_404_although_it_is_paid(practice):
     payment_id = practice.new_id()
     with pytest.raises(NO_ANSWER):

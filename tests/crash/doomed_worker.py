@@ -7,46 +7,62 @@ rooms call each other with.
 import asyncio
 import ctypes
 import itertools
+import mmap
 import os
 import signal
+import struct
 import sys
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
 import uvloop
 
-from billing_worker import daemon
+from billing_worker import clock, daemon
 from billing_worker.billing.model import ClaimedCycle
 from billing_worker.portone.client import PortOneClient
 from billing_worker.settings import load_settings
-from billing_worker.store import attempts, cycles
+from billing_worker.store import attempts, control, cycles, deployment, subscriptions
 from billing_worker.store.db import DatabaseGoneError
+from billing_worker.workers.renewer import Renewer
 
 EXIT_GONE = 3  # what the command line ends with when Postgres does not answer
 
 _PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of Linux' prctl
 _libc = ctypes.CDLL(None)
 
+When = Literal["before", "after"]
+
 # Where each boundary is called through, so that the caller meets what is put in its place.
 BOUNDARIES: Mapping[str, object] = {
+    "record_deployment": deployment,
+    "lock_due_subscriptions": subscriptions,
+    "open_cycles": cycles,
+    "_open_together": Renewer,  # after it, the renewer's transaction is committed
     "claim_due_cycles": cycles,
+    "set_aside_cycles": cycles,
     "open_attempts": attempts,
     "charge": PortOneClient,
     "find": PortOneClient,
+    "transactions": PortOneClient,
     "settle_attempts": attempts,
     "claim_looks": attempts,
     "note_resend": attempts,
+    "ask_again": attempts,
     "verify_attempt": attempts,
 }
+
+# Of these an answer says nothing, so it does not tell whether there was something to do.
+_ANSWERLESS = ("set_aside_cycles", "ask_again", "verify_attempt")
 
 
 @dataclass(frozen=True, slots=True)
 class Doom:
     """What strikes this worker, and where. After: the call has returned something, and its caller does not know yet."""
 
-    when: Literal["before", "after"]
+    when: When
     boundary: str
     strike: signal.Signals = signal.SIGKILL
     nth: int = 1
@@ -63,7 +79,8 @@ class Doom:
             if self.when == "before" and next(calls) == self.nth:
                 os.kill(os.getpid(), self.strike)
             answer = await original(*arguments, **named)
-            if self.when == "after" and answer and next(calls) == self.nth:
+            told = answer or self.boundary in _ANSWERLESS
+            if self.when == "after" and told and next(calls) == self.nth:
                 os.kill(os.getpid(), self.strike)
             return answer
 
@@ -88,12 +105,51 @@ class Poison:
         daemon.request_body = poisoned
 
 
-def run(environ: Mapping[str, str], log: Path, doom: Doom | Poison | None) -> None:
+class WrongClocks:
+    """How far the host's clock and the primary's are from the truth: two numbers in a file that every worker has open.
+
+    A machine's clock cannot be set for a test, so a worker's two readings of a clock that somebody may set are replaced
+    by ones with an offset. Time that passes is counted by a clock that nobody sets, and is left alone.
+    """
+
+    _NUMBERS = struct.Struct("dd")
+
+    def __init__(self, path: Path) -> None:
+        if not path.exists():
+            path.write_bytes(self._NUMBERS.pack(0.0, 0.0))
+        with path.open("r+b") as file:
+            self._memory = mmap.mmap(file.fileno(), self._NUMBERS.size)
+
+    def set(self, *, host_seconds: float = 0.0, primary_seconds: float = 0.0) -> None:
+        """Let both be wrong by so much, in every worker at once."""
+        self._NUMBERS.pack_into(self._memory, 0, host_seconds, primary_seconds)
+
+    def arrange(self) -> None:
+        """Replace the two readings, in the program of a worker."""
+        true_primary_clock = control.primary_clock
+
+        async def primary_clock(db: Any) -> datetime:
+            return await true_primary_clock(db) + timedelta(seconds=self._offsets()[1])
+
+        def host_now() -> datetime:
+            return datetime.now(UTC) + timedelta(seconds=self._offsets()[0])
+
+        control.primary_clock = primary_clock
+        clock._host_now = host_now  # the one place where the product reads the host's clock
+
+    def _offsets(self) -> tuple[float, float]:
+        host_seconds, primary_seconds = self._NUMBERS.unpack_from(self._memory, 0)
+        return host_seconds, primary_seconds
+
+
+def run(environ: Mapping[str, str], log: Path, doom: Doom | Poison | None, clocks: Path | None = None) -> None:
     """Be a worker from start to end, with that doom if one is given. What it says goes to the log."""
     die_with_parent()
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(descriptor, sys.stdout.fileno())
     os.dup2(descriptor, sys.stderr.fileno())
+    if clocks is not None:
+        WrongClocks(clocks).arrange()
     if doom is not None:
         doom.arrange()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

@@ -1,9 +1,11 @@
 """A stage: a migrated database, a simulated PortOne, subscriptions that are due, and workers that come and go."""
 
+import asyncio
 import contextlib
 import itertools
 import os
 import random
+import sys
 from collections.abc import AsyncIterator, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,6 +20,7 @@ from tests.builders import a_cadence, a_plan, eventually
 from tests.conftest import DatabaseUrls
 from tests.crash import oracle
 from tests.crash.doomed_worker import Doom, Poison
+from tests.crash.servers import AWAY, RECOVERY_SECONDS_MAX
 from tests.crash.simulated import API_SECRET, STORE_ID, Simulated
 from tests.crash.workers import ForkedWorker, InstalledWorker, Worker
 
@@ -53,6 +56,17 @@ SELECT (SELECT count(*) FROM billing.subscriptions
        (SELECT count(*) FROM billing.attempts WHERE look_at IS NOT NULL) AS to_ask
 """
 
+_STUCK = """
+SELECT a.payment_id, a.attempt_number, s.billing_key, c.status AS cycle, a.opened_at::text, a.last_sent_at::text,
+       a.looks, a.look_epoch, (a.look_at - clock_timestamp())::text AS look_in,
+       ARRAY(SELECT o.transaction_id FROM billing.attempts o
+             WHERE o.shard = a.shard AND o.cycle_id = a.cycle_id AND o.attempt_id <> a.attempt_id) AS of_others
+FROM billing.attempts a
+JOIN billing.cycles c USING (shard, cycle_id)
+JOIN billing.subscriptions s ON s.shard = a.shard AND s.subscription_id = a.subscription_id
+WHERE a.status = 'open' ORDER BY a.attempt_id LIMIT 3
+"""
+
 _LOCK_HEADS = """
 INSERT INTO billing.ledger_heads (shard, subscription_id, sequence, entry_hash)
 SELECT shard, subscription_id, 0, ''::bytea FROM billing.subscriptions
@@ -63,10 +77,11 @@ ON CONFLICT (shard, subscription_id) DO UPDATE SET sequence = ledger_heads.seque
 class Stage:
     """Everything that one test needs."""
 
-    def __init__(self, database: DatabaseUrls, portone: Simulated, logs: Path) -> None:
+    def __init__(self, database: DatabaseUrls, portone: Simulated, logs: Path, *, clocks: Path | None = None) -> None:
         self.database = database
         self.portone = portone
         self._logs = logs
+        self._clocks = clocks
         self._numbers = itertools.count(1)
         self._workers: list[Worker] = []
         self._connection: Any = None
@@ -74,7 +89,9 @@ class Stage:
     def start(self, doom: Doom | Poison | None = None, **changes: str) -> ForkedWorker:
         """A worker that is quick to start; it is named w1, w2, …"""
         number = next(self._numbers)
-        worker = ForkedWorker(self._environ(f"w{number}", changes), self._logs / f"w{number}.log", doom)
+        worker = ForkedWorker(
+            self._environ(f"w{number}", changes), self._logs / f"w{number}.log", doom, clocks=self._clocks
+        )
         self._workers.append(worker)
         return worker
 
@@ -89,6 +106,21 @@ class Stage:
         """SIGKILL for every worker that still lives."""
         for worker in self._workers:
             worker.kill()
+
+    async def command(self, *words: str) -> str:
+        """Run `billing-worker` as a person would, and give what it says. It must end well."""
+        program = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "billing_worker",
+            *words,
+            env=self._environ("operator", {}),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        said = (await program.communicate())[0].decode()
+        assert program.returncode == 0, said
+        return said
 
     async def add(self, billing_keys: Iterable[str], *, days_behind: int = 0) -> list[str]:
         """One subscription for each billing key.
@@ -108,12 +140,16 @@ class Stage:
         return [plan.business_key for plan, _ in plans]
 
     async def fetch(self, query: str, *arguments: object) -> list[asyncpg.Record]:
-        """Rows, seen by a superuser. The server may have been restarted since the last ones."""
-        try:
-            return await self._fetch(query, *arguments)
-        except (asyncpg.PostgresConnectionError, asyncpg.InterfaceError, asyncpg.AdminShutdownError, OSError):
-            await self.hang_up()
-            return await self._fetch(query, *arguments)
+        """Rows, seen by a superuser. The server may have been restarted since the last ones, or be recovering now."""
+
+        async def answered() -> tuple[list[asyncpg.Record]] | None:
+            try:
+                return (await self._fetch(query, *arguments),)
+            except AWAY:
+                await self.hang_up()
+                return None
+
+        return (await eventually(answered, seconds_max=RECOVERY_SECONDS_MAX))[0]
 
     async def _fetch(self, query: str, *arguments: object) -> list[asyncpg.Record]:
         if self._connection is None:
@@ -164,7 +200,7 @@ class Stage:
         finally:
             await connection.close()
 
-    async def waiting_writer(self) -> int:
+    async def waiting_writer(self, *, seconds_max: float = 20) -> int:
         """The backend that waits for the lock on the ledger, once one does."""
 
         async def waiting() -> int | None:
@@ -173,7 +209,7 @@ class Stage:
             )
             return rows[0]["pid"] if rows else None
 
-        return await eventually(waiting, seconds_max=20)
+        return await eventually(waiting, seconds_max=seconds_max)
 
     async def writer_gone(self, pid: int) -> None:
         """Wait until that backend has ended its statement, or itself."""
@@ -187,6 +223,11 @@ class Stage:
     async def end_backend(self, pid: int) -> None:
         """End a backend, and with it what it was writing."""
         await self.fetch("SELECT pg_terminate_backend($1, 5000)", pid)
+
+    async def due_now(self) -> None:
+        """Let every lease and every wait be over: only where all workers are dead, for it spares nothing but time."""
+        await self.ask_now()
+        await self.fetch("UPDATE billing.cycles SET claimable_at = clock_timestamp() WHERE status = 'due'")
 
     async def all_claimed(self, *, seconds_max: float = 30.0) -> None:
         """Wait until nothing is due and nothing is on its way to PortOne."""
@@ -216,6 +257,15 @@ class Stage:
             return (False,) if at_rest else None
 
         return (await eventually(decided, seconds_max=20))[0]
+
+    async def at_work(self) -> dict[str, int]:
+        """How much of each kind is left to do."""
+        return {kind: left for kind, left in (await self.fetch(_AT_WORK))[0].items() if left}
+
+    async def stuck(self) -> list[dict[str, Any]]:
+        """Attempts that are open, beside every try that PortOne has on their payments."""
+        rows = [dict(row) for row in await self.fetch(_STUCK)]
+        return [row | {"tries": (await self.portone.payment(row["payment_id"]))["transactions"]} for row in rows]
 
     async def ends_true(self, *, seconds_max: float = 30.0) -> None:
         """Wait until all is at rest; then PortOne's truth is the ledger's, row by row."""

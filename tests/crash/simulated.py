@@ -36,6 +36,10 @@ class Simulated:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End it."""
         self._server.terminate()
         self._server.wait()
 
@@ -47,10 +51,18 @@ class Simulated:
         """Every charge really made, every overlap, every violation."""
         return await self._get("/truth")
 
+    async def payment(self, payment_id: str) -> Json:
+        """Every try on one payment."""
+        return await self._get(f"/truth/{payment_id}")
+
     async def posts(self, since: int = 0) -> list[Json]:
         """Every charge that was asked for, in the order of arrival."""
         found = (await self._get("/requests", since=since))["requests"]
         return [one for one in found if one["method"] == "POST"]
+
+    async def posted(self) -> int:
+        """How many charges were asked for so far."""
+        return int((await self._get("/truth", summary=1))["counters"]["posts"])
 
     async def in_flight(self, at_least: int, wait_seconds: float, stage: str | None = None) -> int:
         """How many requests are there, once that many are or the wait is over."""
@@ -67,11 +79,11 @@ class Simulated:
         await self._post("/release", {})
 
     async def _get(self, path: str, **query: object) -> Json:
-        async with httpx.AsyncClient(timeout=60, trust_env=False) as client:
+        async with httpx.AsyncClient(timeout=60, trust_env=False, verify=False) as client:
             return _answer(await client.get(f"{self.url}/_control{path}", params=query))  # type: ignore[arg-type]
 
     async def _post(self, path: str, asked: Json) -> Json:
-        async with httpx.AsyncClient(timeout=60, trust_env=False) as client:
+        async with httpx.AsyncClient(timeout=60, trust_env=False, verify=False) as client:
             return _answer(await client.post(f"{self.url}/_control{path}", json=asked))
 
 

@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
-from tests.crash.oracle import Attempt, Books, Charge, Cycle, Post, faults
+from tests.crash.oracle import Attempt, Books, Bounds, Charge, Cycle, Post, faults
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
@@ -30,6 +30,15 @@ SOUND = Books(
     subscriptions_overdue=(),
     events=Counter({"p1": 1}),
     chain_faults=(),
+    paid_at={"p1": NOON + 5 * SECOND},
+    bounds=Bounds(send_window=10 * SECOND, resend_until=100 * SECOND),
+)
+# A third send of the last key, allowed by the note that it had, long before the cycle was known to be paid.
+RESENT = replace(
+    SOUND,
+    attempts=(FIRST, replace(SECOND_TRY, settled_at=NOON + 60 * SECOND, resent_at=(NOON + 49 * SECOND,))),
+    posts=(*POSTS, replace(POSTS[1], arrived_at=NOON + 50 * SECOND)),
+    paid_at={"p1": NOON + 60 * SECOND},
 )
 
 SPOILT: dict[str, tuple[str, Callable[[Books], Books]]] = {
@@ -61,6 +70,42 @@ SPOILT: dict[str, tuple[str, Callable[[Books], Books]]] = {
         "sent without intent",
         lambda books: replace(books, posts=(replace(POSTS[0], arrived_at=NOON - SECOND), POSTS[1])),
     ),
+    "sent after its window": (
+        "sent too late",
+        lambda books: replace(
+            books, posts=(replace(POSTS[0], arrived_at=NOON + 14 * SECOND),), attempts=(FIRST,), paid_at={}
+        ),
+    ),
+    "resent after the last note's window": (
+        "sent too late",
+        lambda _: replace(RESENT, posts=(*POSTS, replace(POSTS[1], arrived_at=NOON + 63 * SECOND)), paid_at={}),
+    ),
+    "resent without a note": (
+        "sent too late",
+        lambda _: replace(RESENT, attempts=(FIRST, replace(SECOND_TRY, settled_at=NOON + 60 * SECOND))),
+    ),
+    "resent when the key may be forgotten": (
+        "sent too late",
+        lambda _: replace(RESENT, bounds=Bounds(send_window=10 * SECOND, resend_until=20 * SECOND)),
+    ),
+    "sent for a paid cycle": (
+        "sent when paid",
+        lambda books: replace(books, paid_at={"p1": NOON + 3 * SECOND}),
+    ),
+    "other bytes under a key whose row is lost": (
+        "other bytes under one key",
+        lambda books: replace(
+            books,
+            posts=(replace(POSTS[0], body_sha256="bb", key="p1-g0000"), replace(POSTS[0], key="p1-g0000"), *POSTS),
+            history_lost_at=NOON + 2 * SECOND,
+        ),
+    ),
+    "no attempt, and its history is there": (
+        "sent without intent",
+        lambda books: replace(
+            books, posts=(*POSTS, replace(POSTS[1], key="p1-g0003")), history_lost_at=NOON + 2 * SECOND
+        ),
+    ),
     "no key": ("sent without intent", lambda books: replace(books, posts_without_key=1)),
     "the next one opened too early": (
         "next key before proof",
@@ -84,6 +129,27 @@ def test_a_fault_is_named(name: str) -> None:
     fault, spoil = SPOILT[name]
 
     assert list(faults(spoil(SOUND))) == [fault]
+
+
+def test_a_noted_resend_is_no_fault() -> None:
+    assert faults(RESENT) == {}
+
+
+def test_what_was_sent_on_a_lost_history_needs_no_row() -> None:
+    books = replace(
+        SOUND,
+        attempts=(replace(FIRST, opened_at=NOON + 3 * SECOND, settled_at=NOON + 4 * SECOND),),
+        posts=(*POSTS, replace(POSTS[0], arrived_at=NOON + 3 * SECOND)),
+        history_lost_at=NOON + 2.5 * SECOND,
+    )
+
+    found = faults(replace(books, posts=(POSTS[0], books.posts[-1])))
+
+    assert found == {}
+
+
+def test_money_of_a_lost_history_that_is_not_found_again_is_lost() -> None:
+    assert set(faults(replace(SOUND, paid=(), history_lost_at=NOON + 9 * SECOND))) == {"lost"}
 
 
 def test_another_amount_is_money_lost_and_money_invented() -> None:

@@ -5,13 +5,14 @@ same daemon in a process of its own; it only spares the second that a start spen
 restarts on two cores cannot afford.
 """
 
+import contextlib
 import json
 import multiprocessing
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
 from typing import Any
@@ -51,14 +52,18 @@ class _Worker:
         """Wait until SIGSTOP has stopped it, be it by its own hand."""
 
         async def stands_still() -> bool:
-            return self._state() == "T"
+            return self.stands_still
 
         await eventually(stands_still, seconds_max=20)
 
-    def _state(self) -> str:
-        """The kernel's letter for what it does."""
-        stat = Path(f"/proc/{self.pid}/stat").read_text(encoding="utf-8", errors="replace")
-        return stat.rpartition(")")[2].split()[0]
+    @property
+    def stands_still(self) -> bool:
+        """Whether SIGSTOP has stopped it: the kernel's letter for what it does is T."""
+        try:
+            stat = Path(f"/proc/{self.pid}/stat").read_text(encoding="utf-8", errors="replace")
+        except (FileNotFoundError, ProcessLookupError):
+            return False  # It is dead, and its parent has noticed.
+        return stat.rpartition(")")[2].split()[0] == "T"
 
     async def ended(self, seconds_max: float = EXIT_SECONDS_MAX) -> int:
         """Its exit code, once it has one."""
@@ -89,10 +94,19 @@ class _Worker:
 class ForkedWorker(_Worker):
     """A fork of the program that has imported the product."""
 
-    def __init__(self, environ: Mapping[str, str], log: Path, doom: Doom | Poison | None = None) -> None:
+    def __init__(
+        self,
+        environ: Mapping[str, str],
+        log: Path,
+        doom: Doom | Poison | None = None,
+        *,
+        clocks: Path | None = None,
+    ) -> None:
         super().__init__(log)
-        self._worker: ForkServerProcess = _forks.Process(target=doomed_worker.run, args=(environ, log, doom))
-        self._worker.start()
+        self.doom = doom
+        self._worker: ForkServerProcess = _forks.Process(target=doomed_worker.run, args=(environ, log, doom, clocks))
+        with _main_program_hidden():
+            self._worker.start()
 
     @property
     def pid(self) -> int:
@@ -129,9 +143,21 @@ class InstalledWorker(_Worker):
 Worker = ForkedWorker | InstalledWorker
 
 
+@contextlib.contextmanager
+def _main_program_hidden() -> Iterator[None]:
+    """Let no fork import the test's program again: a worker needs nothing of it, and it costs as much as a start."""
+    main = sys.modules["__main__"]
+    hidden = {name: main.__dict__.pop(name, None) for name in ("__spec__", "__file__")}
+    main.__dict__["__spec__"] = None
+    try:
+        yield
+    finally:
+        main.__dict__.update(hidden)
+
+
 def _with_imports() -> ForkServerContext:
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["billing_worker.daemon", "uvloop", "asyncpg.protocol.protocol"])
+    context.set_forkserver_preload(["tests.crash.nursery"])
     return context
 
 

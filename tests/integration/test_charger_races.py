@@ -9,7 +9,7 @@ import pytest
 from billing_worker.store import attempts, subscriptions
 from tests.builders import eventually, some_rules
 from tests.conftest import DatabaseUrls
-from tests.rig import Rig, a_database, a_rig
+from tests.rig import ATTEMPT_LEASE, CLAIM_LEASE, Rig, a_database, a_rig
 
 
 @pytest.fixture
@@ -89,6 +89,24 @@ async def test_an_attempt_that_is_opened_while_the_charger_stops_is_handed_over_
     assert (await rig.cycle())["status"] == "paid"
 
 
+async def test_an_attempt_belongs_to_its_sender_for_as_long_as_a_call_can_take(rig: Rig) -> None:
+    """A reconciler that took it sooner would find nothing there yet, and send beside the call under way."""
+    # given
+    await rig.owe()
+    hold = await rig.ask("POST", "/hold", at="before_charge")
+
+    # when
+    await rig.crew.charger.run_once(rig.clock.now())
+    await rig.held_requests("held_before_charge")
+    looked = (await rig.reconcile_after(seconds=(ATTEMPT_LEASE - CLAIM_LEASE).total_seconds() + 1)).rows
+
+    # then
+    assert looked == 0
+    assert (await rig.attempt())["look_at"] == (await rig.attempt())["opened_at"] + ATTEMPT_LEASE
+    await rig.ask("POST", "/release", **hold)
+    await rig.crew.charges.drained()
+
+
 async def test_two_chargers_never_charge_one_cycle_twice(rig: Rig, database: DatabaseUrls) -> None:
     # given
     async with a_database(database) as second_pools:
@@ -151,6 +169,20 @@ async def test_a_first_send_never_starts_after_the_window_of_its_intent(database
         # then
         assert await rig.posts() == []
         assert (await rig.attempt())["look_at"] == rig.clock.now() + timedelta(seconds=5)
+
+
+async def test_a_worker_that_stood_still_between_intent_and_send_sends_nothing(rig: Rig) -> None:
+    """The loop's clock stands still with a frozen machine, so the window is measured by one that does not."""
+    # given
+    await rig.owe()
+    between_intent_and_send(rig, lambda: rig.clock.advance(seconds=rig.sending_seconds + 1))
+
+    # when
+    await rig.charge()
+
+    # then
+    assert await rig.posts() == []
+    assert (await rig.attempt())["status"] == "open"
 
 
 async def test_an_attempt_that_the_reconciler_has_taken_is_not_handed_over(rig: Rig) -> None:

@@ -39,11 +39,14 @@ async def admin(database: DatabaseUrls) -> AsyncIterator[Any]:
 async def owe(worker: Database, admin: Any, count: int = 1) -> list[int]:
     """Due cycles of as many subscriptions in one shard, the oldest first; their ids."""
     await subscriptions.add_subscriptions(worker.claims, [(a_plan(key), NOON) for key in KEYS[:count]])
-    rows = await admin.fetch("SELECT subscription_id, shard FROM billing.subscriptions ORDER BY subscription_id")
+    rows = await admin.fetch(
+        "SELECT subscription_id, shard, business_key FROM billing.subscriptions ORDER BY subscription_id"
+    )
     new = [
         NewCycle(
             shard=row["shard"],
             subscription_id=row["subscription_id"],
+            business_key=row["business_key"],
             cycle_number=1,
             period_start_on=NOON.date(),
             period_end_on=NOON.date() + timedelta(days=30),
@@ -306,7 +309,7 @@ async def test_a_cycle_is_set_aside_by_its_holder_only_and_with_its_reason(worke
     )
 
     # then
-    assert (lost, done) == (set(), {first.cycle_id, second.cycle_id})
+    assert (lost, done) == (set(), {first.payment_id, second.payment_id})
     rows = await admin.fetch("SELECT status, held_reason FROM billing.cycles ORDER BY status")
     assert [tuple(row) for row in rows] == [("held", "claimed 5 times"), ("skipped", None)]
     entries = await admin.fetch("SELECT kind, code, source, actor FROM billing.ledger ORDER BY kind")

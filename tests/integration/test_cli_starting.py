@@ -198,6 +198,7 @@ def worker_settings(url: str) -> dict[str, str]:
         "BILLING_PORTONE_BASE_URL": "http://127.0.0.1:1",
         "BILLING_PORTONE_API_SECRET": "simulator-secret",
         "BILLING_PORTONE_STORE_ID": "store-test",
+        "BILLING_PORTONE_LIVE": "false",
         "BILLING_HTTP_ADDRESS": "127.0.0.1:0",
     }
 

@@ -250,7 +250,7 @@ async def test_a_reconciler_that_was_overtaken_sends_nothing(rig: Rig) -> None:
     [slow] = await claim(rig, shard)
     await rig.pass_time(minutes=3)
     [quick] = await claim(rig, shard)
-    await rig.crew.collector.send_again(slow)
+    await rig.crew.collector.send_again(slow, decided=rig.clock.monotonic())
 
     # then
     assert quick.look_epoch == slow.look_epoch + 1

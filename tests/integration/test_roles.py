@@ -5,10 +5,10 @@ from collections.abc import AsyncIterator
 import asyncpg
 import pytest
 
-from billing_worker import daemon
-from billing_worker.daemon import StartUpRefusedError
 from billing_worker.store import control, db
 from billing_worker.store.db import PoolLimits
+from billing_worker.workers import fitness
+from billing_worker.workers.fitness import StartUpRefusedError
 from tests.conftest import LOGIN_PASSWORD, DatabaseUrls, OwnServer, changed_url, execute
 from tests.rig import Rig, a_rig
 
@@ -307,7 +307,7 @@ async def test_a_right_that_a_role_could_take_on_is_found_too(own_server: OwnSer
 async def test_the_daemon_starts_as_the_worker_on_a_server_that_keeps_its_promises(own_server: OwnServer) -> None:
     pools = await db.connect(own_server.database.worker_url, PoolLimits(), application_name="test")
 
-    await daemon.refuse_unfit(pools, "store-test")
+    await fitness.refuse_unfit(pools, "store-test")
 
     await pools.close()
 
@@ -319,7 +319,7 @@ async def test_the_daemon_refuses_to_start_with_a_right_too_many(own_server: Own
 
     # when, then
     with pytest.raises(StartUpRefusedError, match=r"UPDATE on billing\.ledger.*REVOKE UPDATE") as caught:
-        await daemon.refuse_unfit(pools, "store-test")
+        await fitness.refuse_unfit(pools, "store-test")
     assert "t_worker" in str(caught.value)
     await pools.close()
 
@@ -331,7 +331,7 @@ async def test_the_daemon_refuses_a_server_that_may_lose_an_acknowledged_commit(
 
     # when, then
     with pytest.raises(StartUpRefusedError, match="synchronous_commit is off"):
-        await daemon.refuse_unfit(pools, "store-test")
+        await fitness.refuse_unfit(pools, "store-test")
     await pools.close()
 
 
@@ -345,8 +345,8 @@ async def test_the_daemon_refuses_a_schema_of_another_version_and_one_that_is_no
 
     # when, then
     with pytest.raises(StartUpRefusedError, match="the schema is at 3, this program wants 4"):
-        await daemon.refuse_unfit(old, "store-test")
+        await fitness.refuse_unfit(old, "store-test")
     with pytest.raises(StartUpRefusedError, match="run billing-worker migrate"):
-        await daemon.refuse_unfit(none, "store-test")
+        await fitness.refuse_unfit(none, "store-test")
     await old.close()
     await none.close()

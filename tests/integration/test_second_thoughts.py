@@ -3,11 +3,13 @@
 from collections.abc import AsyncIterator
 from typing import Any
 
+import httpx
 import pytest
 
 from billing_worker.billing.charging import Voided
-from billing_worker.billing.outcomes import Absent, Declined, Paid
+from billing_worker.billing.outcomes import Absent, Declined, Paid, RefusalScope, Refused
 from billing_worker.billing.states import Source
+from billing_worker.portone.transport import AiohttpTransport
 from billing_worker.store import attempts
 from tests.conftest import DatabaseUrls
 from tests.rig import ATTEMPT_LEASE, Rig, a_rig
@@ -41,12 +43,83 @@ async def test_a_resend_s_refusal_is_not_believed_before_a_look(rig: Rig) -> Non
     await rig.ask("POST", "/scripts", behaviour="401")
 
     # when
-    await rig.crew.collector.send_again(claimed)
+    await rig.crew.collector.send_again(claimed, decided=rig.clock.monotonic())
 
     # then
     attempt = await rig.attempt()
     assert (attempt["status"], attempt["source"]) == ("paid", "look")
     assert [one["status"] for one in await rig.tries(payment_id)] == ["PAID"]
+
+
+async def test_a_refusal_held_by_a_frozen_worker_does_not_close_an_attempt_that_another_has_sent_again(
+    rig: Rig,
+) -> None:
+    """A 401 came, its worker slept past its lease, and PortOne has charged the next worker's send of the attempt."""
+    # given
+    payment_id = await silent(rig, "bk-drop-uncharged-x2-1")
+    await rig.pass_time(minutes=3)
+    shard = (await rig.attempt())["shard"]
+    [stale] = await claim(rig, shard)
+    await rig.pass_time(seconds=ATTEMPT_LEASE.total_seconds() + 1)
+    await rig.ask("POST", "/hold", at="after_charge")
+    await rig.crew.reconciler.run_once(rig.clock.now())
+    await rig.held_requests("held_after_charge")
+
+    # when
+    refused = Refused("UNAUTHORIZED", "", RefusalScope.CHANNEL)
+    await rig.crew.collector.settle(stale.attempt, refused, Source.ANSWER)
+    await rig.crew.collector.settle(stale.attempt, Voided(), Source.LOOK)
+
+    # then
+    assert (await rig.attempt())["status"] == "open"
+    await rig.ask("POST", "/release")
+    await rig.crew.looks.drained()
+    assert (await rig.attempt())["status"] == "paid"
+    assert [one["status"] for one in await rig.tries(payment_id)] == ["PAID"]
+    assert "corrected" not in await rig.kinds()
+
+
+async def test_money_found_by_a_frozen_worker_is_never_too_late(rig: Rig) -> None:
+    # given
+    await silent(rig)
+    await rig.pass_time(minutes=3)
+    [stale] = await claim(rig, (await rig.attempt())["shard"])
+    await rig.admin.execute("UPDATE billing.attempts SET last_sent_at = last_sent_at + interval '1 minute'")
+
+    # when
+    await rig.crew.collector.settle(stale.attempt, Paid("kpn-1", rig.clock.now()), Source.ANSWER)
+
+    # then
+    assert (await rig.attempt())["status"] == "paid"
+
+
+async def test_nothing_found_before_a_machine_fell_asleep_voids_nothing_when_it_wakes(database: DatabaseUrls) -> None:
+    """PortOne's 404 lay in the socket for a day; the payment came to be shown a second after it was asked for."""
+    naps: list[float] = []
+
+    class Asleep(AiohttpTransport):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            response = await super().handle_async_request(request)
+            if request.method == "GET" and naps:
+                await rig.pass_time(hours=naps.pop())
+            return response
+
+    async with a_rig(database, transport=Asleep) as rig:
+        # given
+        await rig.owe(billing_key="bk-drop-charged-x2-1")
+        payment_id = (await rig.cycle())["payment_id"]
+        await rig.ask("POST", "/scripts", behaviour="invisible", times=1, paymentId=payment_id)
+        await rig.charge()
+
+        # when
+        naps.append(25.0)
+        await rig.reconcile_after(seconds=21)
+
+        # then
+        assert (await rig.attempt())["status"] == "open"
+        await rig.reconcile_after(hours=2)
+        assert (await rig.attempt())["status"] == "paid"
+        assert [one["status"] for one in await rig.tries(payment_id)] == ["PAID"]
 
 
 async def test_an_attempt_that_was_settled_meanwhile_is_not_sent_again(rig: Rig) -> None:
@@ -59,7 +132,7 @@ async def test_an_attempt_that_was_settled_meanwhile_is_not_sent_again(rig: Rig)
 
     # when
     await rig.crew.collector.settle(claimed.attempt, Voided(), Source.OPERATOR)
-    await rig.crew.collector.send_again(claimed)
+    await rig.crew.collector.send_again(claimed, decided=rig.clock.monotonic())
 
     # then
     assert len(await rig.posts()) == sent

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from urllib.parse import urlsplit, urlunsplit
@@ -152,6 +152,22 @@ async def test_a_lone_verdict_waits_for_nobody(rig: Rig) -> None:
 
     async with asyncio.timeout(5):
         assert await rig.crew.settler.settle(decided(rig, attempt))
+
+
+async def test_a_verdict_is_written_while_claims_have_every_connection_of_theirs(rig: Rig) -> None:
+    """The money has moved, whatever else waits for the database."""
+    # given
+    [attempt] = await opened(rig, 1)
+    async with AsyncExitStack() as claims:
+        for _ in range(db.PoolLimits().claims_max):
+            await claims.enter_async_context(rig.database.claims.transaction())
+
+        # when
+        async with asyncio.timeout(5):
+            settled = await rig.crew.settler.settle(decided(rig, attempt))
+
+    # then
+    assert settled
 
 
 async def test_one_attempt_twice_in_a_batch_is_settled_once(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:

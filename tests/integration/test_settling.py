@@ -1,5 +1,6 @@
 """Settling in Postgres: what stands is compared with what was decided upon, and all of it is written or none."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -19,7 +20,7 @@ from billing_worker.store import attempts, cycles, subscriptions
 from billing_worker.store.attempts import Intent
 from billing_worker.store.cycles import NewCycle
 from billing_worker.store.db import Database, RowRefusedError
-from tests.builders import NOON, STORE_ID, a_plan, a_policy, some_rules
+from tests.builders import NOON, STORE_ID, a_plan, a_policy, eventually, some_rules
 from tests.conftest import DatabaseUrls
 from tests.rig import a_database
 
@@ -47,17 +48,9 @@ async def owe(worker: Database, *, numbers: int = 1) -> None:
     await subscriptions.add_subscriptions(worker.claims, [(a_plan(), NOON)])
     for number in range(1, numbers + 1):
         start_on = NOON.date() + timedelta(days=30 * number)
+        names = (SHARD, 1, a_plan().business_key, number)
         cycle = NewCycle(
-            SHARD,
-            1,
-            number,
-            start_on,
-            start_on + timedelta(days=30),
-            NOON,
-            a_plan().price,
-            "x",
-            f"rb1{number:027d}",
-            NOON,
+            *names, start_on, start_on + timedelta(days=30), NOON, a_plan().price, "x", f"rb1{number:027d}", NOON
         )
         await cycles.open_cycles(worker.claims, [cycle], store_id=STORE_ID)
 
@@ -81,7 +74,7 @@ def decided(attempt: Attempt, verdict: Verdict, source: Source = Source.ANSWER) 
     return settlement.settle(attempt, verdict, source, now=NOON, rules=some_rules(), policy=a_policy())
 
 
-async def write(worker: Database, *settlements: Settlement) -> set[int]:
+async def write(worker: Database, *settlements: Settlement) -> set[str]:
     return await attempts.settle_attempts(worker.outcomes, settlements, now=NOON, actor="worker-1")
 
 
@@ -111,7 +104,7 @@ async def test_a_verdict_its_entries_and_its_event_are_written_together(worker: 
         await admin.fetchrow("SELECT * FROM billing.cycles"),
     )
     event = await admin.fetchrow("SELECT * FROM billing.outbox")
-    assert settled == {attempt.attempt_id}
+    assert settled == {attempt.idempotency_key}
     assert (row["status"], row["pg_tx_id"], row["paid_at"], row["settled_at"]) == ("paid", "pg-1", NOON, NOON)
     assert (row["request_body"], row["source"], row["verified_at"]) == (None, "answer", None)
     assert (cycle["status"], cycle["paid_at"]) == ("paid", NOON)
@@ -129,7 +122,7 @@ async def test_a_verdict_is_written_once(worker: Database, admin: Any) -> None:
     first, second = await write(worker, paid), await write(worker, paid)
 
     # then
-    assert (first, second) == ({attempt.attempt_id}, set())
+    assert (first, second) == ({attempt.idempotency_key}, set())
     assert await kinds(admin) == ["intent", "paid"]
     assert await admin.fetchval("SELECT count(*) FROM billing.outbox") == 1
 
@@ -147,6 +140,31 @@ async def test_nothing_turns_a_paid_cycle_back(worker: Database, admin: Any, lat
 
     # then
     assert settled == set()
+    assert await admin.fetchval("SELECT status FROM billing.cycles") == "paid"
+    assert await kinds(admin) == ["intent", "paid"]
+
+
+async def test_a_verdict_that_waited_for_another_one_s_commit_sees_what_it_wrote(worker: Database, admin: Any) -> None:
+    """Two workers settle one attempt at the same moment: both have found it open, and only one may write."""
+    # given
+    await owe(worker)
+    [attempt] = await open_all(worker)
+
+    async def is_waiting() -> bool:
+        waiting = (
+            "SELECT count(*) > 0 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+        )
+        return bool(await admin.fetchval(waiting))
+
+    # when
+    async with worker.outcomes.transaction() as first:
+        paid = [decided(attempt, Paid("pg-1", NOON))]
+        won = await attempts.settle_attempts(first, paid, now=NOON, actor="worker-2")
+        second = asyncio.create_task(write(worker, decided(attempt, SOFT, Source.LOOK)))
+        await eventually(is_waiting)
+
+    # then
+    assert (won, await second) == ({attempt.idempotency_key}, set())
     assert await admin.fetchval("SELECT status FROM billing.cycles") == "paid"
     assert await kinds(admin) == ["intent", "paid"]
 
@@ -218,7 +236,7 @@ async def test_a_late_truth_is_a_named_correction(worker: Database, admin: Any) 
 
     # then
     cycle = await admin.fetchrow("SELECT * FROM billing.cycles")
-    assert settled == {attempt.attempt_id}
+    assert settled == {attempt.idempotency_key}
     assert (cycle["status"], cycle["held_reason"]) == ("paid", None)
     assert await kinds(admin) == ["intent", "declined", "given_up", "corrected", "paid"]
 
@@ -239,7 +257,7 @@ async def test_a_late_truth_never_takes_a_cycle_from_under_a_newer_attempt(worke
     by_the_newer = await write(worker, decided(held, Paid("pg-1", NOON), Source.LOOK))
 
     # then
-    assert (while_collecting, while_held, by_the_newer) == (set(), set(), {second.attempt_id})
+    assert (while_collecting, while_held, by_the_newer) == (set(), set(), {second.idempotency_key})
     assert await kinds(admin) == ["intent", "declined", "intent", "paid"]
 
 
@@ -255,7 +273,7 @@ async def test_a_batch_writes_what_still_stands_and_leaves_the_rest(worker: Data
     )
 
     # then
-    assert settled == {first.attempt_id, third.attempt_id}
+    assert settled == {first.idempotency_key, third.idempotency_key}
     assert await kinds(admin) == ["intent"] * 3 + ["paid", "paid", "voided"]
     rows = await admin.fetch("SELECT status FROM billing.cycles ORDER BY cycle_number")
     assert [row["status"] for row in rows] == ["paid", "paid", "due"]
@@ -298,7 +316,7 @@ async def test_a_settlement_does_not_wait_for_a_renewal_or_an_import(worker: Dat
 
     # then
     assert (len(renewed), len(imported)) == (1, 1)
-    assert settled == {attempt.attempt_id}
+    assert settled == {attempt.idempotency_key}
 
 
 async def test_a_contradiction_is_said_once_and_again_after_a_person_had_the_cycle_tried_again(
@@ -355,7 +373,7 @@ async def test_what_became_of_a_batch_can_be_read_again(worker: Database, admin:
     standing = await attempts.attempt_statuses(worker.outcomes, [first, second])
 
     # then
-    assert standing == {first.attempt_id: AttemptStatus.PAID, second.attempt_id: AttemptStatus.OPEN}
+    assert standing == {first.idempotency_key: AttemptStatus.PAID, second.idempotency_key: AttemptStatus.OPEN}
 
 
 async def test_a_look_that_is_claimed_is_not_claimed_again_before_its_lease_ends(worker: Database, admin: Any) -> None:

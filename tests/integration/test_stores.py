@@ -4,8 +4,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from billing_worker import daemon
 from billing_worker.store import control
+from billing_worker.workers import fitness
 from tests.builders import STORE_ID
 from tests.conftest import DatabaseUrls
 from tests.rig import Rig, a_rig
@@ -53,8 +53,8 @@ async def test_a_database_of_another_store_is_refused_at_the_start(rig: Rig) -> 
 
     # when
     ours = await control.other_stores(rig.database.claims, STORE_ID)
-    with pytest.raises(daemon.StartUpRefusedError) as refused:
-        await daemon.refuse_unfit(rig.database, "store-other")
+    with pytest.raises(fitness.StartUpRefusedError) as refused:
+        await fitness.refuse_unfit(rig.database, "store-other")
 
     # then
     assert ours == []

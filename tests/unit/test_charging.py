@@ -77,8 +77,16 @@ attempts = st.builds(
 )
 
 
-def weighed(attempt: Attempt, look: Look, *, answer: Outcome | None = None, after: timedelta = SECOND) -> Weighed:
-    return weigh(attempt, answer, look, now=NOON + after, rules=RULES)
+def weighed(
+    attempt: Attempt,
+    look: Look,
+    *,
+    answer: Outcome | None = None,
+    after: timedelta = SECOND,
+    slept: timedelta = timedelta(),
+) -> Weighed:
+    now = NOON + after
+    return weigh(attempt, answer, look, asked_at=now - slept, now=now, rules=RULES)
 
 
 # --- the next step --------------------------------------------------------------------------------------------------
@@ -116,6 +124,17 @@ def test_a_cycle_that_was_tried_a_hundred_times_is_put_before_a_person() -> None
     assert isinstance(next_step(a_claimed_cycle(attempts_count=ATTEMPTS_MAX), RULES), Hold)
 
 
+def test_whoever_is_not_tried_is_told_apart_in_words() -> None:
+    cancelled = a_claimed_cycle(subscription_status=SubscriptionStatus.CANCELLED)
+
+    assert next_step(cancelled, RULES) == Skip("subscription cancelled")
+    # The claim that finds the cycle has opened nothing yet: only those before it were fruitless.
+    assert next_step(a_claimed_cycle(fruitless_claims=6), RULES) == Hold("claimed 5 times without an attempt")
+    assert next_step(a_claimed_cycle(attempts_count=ATTEMPTS_MAX), RULES) == Hold(
+        f"not collected in {ATTEMPTS_MAX} attempts"
+    )
+
+
 # --- what an answer proves ------------------------------------------------------------------------------------------
 
 
@@ -140,6 +159,7 @@ def test_a_silence_is_looked_at_later_unless_portone_says_that_there_is_more_to_
     assert worth_a_look(NoVerdict("ALREADY_PAID", look_now=True))
     assert worth_a_look(DECLINED)
     assert worth_a_look(REFUSED)
+    assert worth_a_look(PAID)
 
 
 # --- what a look proves of an open attempt --------------------------------------------------------------------------
@@ -187,6 +207,36 @@ def test_a_payment_with_another_pg_transaction_is_another_payment() -> None:
 
     assert differences(paid, a_payment(pg_tx_id="pg-1"), RULES)
     assert not differences(paid, a_payment(pg_tx_id=None), RULES)
+
+
+def test_a_payment_with_the_pg_transaction_that_was_recorded_is_the_same_payment() -> None:
+    paid = an_attempt(status=AttemptStatus.PAID, pg_tx_id="pg-1")
+
+    assert differences(paid, a_payment(pg_tx_id="pg-1"), RULES) == ()
+    assert differences(paid, a_payment(pg_tx_id="pg-2"), RULES) == ("PG transaction is another one",)
+
+
+@pytest.mark.parametrize(
+    ("live", "is_test", "word"),
+    [
+        (True, True, "channel is TEST, wanted LIVE"),
+        (True, None, "channel is of no known type, wanted LIVE"),
+        (False, False, "channel is LIVE, wanted TEST"),
+        (False, None, "channel is of no known type, wanted TEST"),
+    ],
+)
+def test_a_person_reads_which_kind_of_channel_was_wanted_and_which_was_used(
+    live: bool, is_test: bool | None, word: str
+) -> None:
+    assert differences(an_attempt(), a_payment(is_test=is_test), replace(RULES, live=live)) == (word,)
+
+
+def test_a_payment_without_the_pg_s_own_id_and_moment_is_recorded_under_portone_s() -> None:
+    bare = weighed(an_attempt(), a_payment(pg_tx_id=None, paid_at=None))
+    full = weighed(an_attempt(), a_payment(pg_tx_id="pg-9", paid_at=NOON))
+
+    assert bare == Paid("tx-1", NOON + SECOND, transaction_id="tx-1")
+    assert full == Paid("pg-9", NOON, transaction_id="tx-1")
 
 
 def test_every_difference_is_named() -> None:
@@ -252,6 +302,14 @@ def test_of_several_failed_tries_the_newest_of_the_attempt_speaks() -> None:
     assert newest_of_attempt(attempt, [], RULES) == Absent()
 
 
+@pytest.mark.parametrize("status", ["PAID", "READY", "BRAND_NEW"])
+def test_a_payment_that_has_not_failed_needs_no_list_of_tries_however_old_it_is(status: str) -> None:
+    attempt = an_attempt(attempt_number=2, older_transaction_ids=frozenset({"tx-1"}))
+
+    assert needs_transactions(attempt, a_payment(status), RULES) is False
+    assert needs_transactions(attempt, Absent(), RULES) is False
+
+
 @pytest.mark.parametrize("status", [*sorted(PAYMENT_PENDING), "BRAND_NEW"])
 @pytest.mark.parametrize("after", [SECOND, timedelta(days=30)])
 def test_a_payment_under_way_is_waited_for_however_long_it_takes(status: str, after: timedelta) -> None:
@@ -263,6 +321,21 @@ def test_what_was_refused_and_is_not_there_was_refused_once_every_earlier_send_h
 
     assert isinstance(early, Wait)
     assert weighed(an_attempt(), Absent(), answer=REFUSED, after=RULES.at_work_for) == REFUSED
+
+
+def test_an_answer_read_a_day_late_proves_no_more_than_when_it_was_asked_for() -> None:
+    # The machine slept with PortOne's 404 in its socket: the payment came to be shown a second after it was asked for.
+    day = RULES.void_after + timedelta(hours=1)
+
+    assert isinstance(weighed(an_attempt(), Absent(), after=day, slept=day), Wait)
+    assert isinstance(weighed(an_attempt(), Absent(), after=day, slept=timedelta(hours=1)), Voided)
+    assert isinstance(weighed(an_attempt(), Absent(), answer=REFUSED, after=day, slept=day), Wait)
+
+
+def test_a_look_that_was_slept_over_may_still_not_send_again_once_the_key_is_forgotten() -> None:
+    late = RULES.resend_until + SECOND
+
+    assert isinstance(weighed(an_attempt(), Absent(), after=late, slept=late), Wait)
 
 
 def test_a_decline_keeps_the_words_of_the_answer_that_the_look_confirms() -> None:
@@ -286,6 +359,35 @@ def test_a_failure_from_before_the_first_attempt_is_not_its_decline() -> None:
 @pytest.mark.parametrize("answer", [DECLINED, SILENCE])
 def test_an_answer_that_the_look_does_not_confirm_is_asked_about_again(answer: Outcome) -> None:
     assert isinstance(weighed(an_attempt(), Absent(), answer=answer), Wait)
+
+
+@pytest.mark.parametrize("answer", [DECLINED, SILENCE, REFUSED])
+def test_an_answer_beside_an_older_try_s_failure_is_not_answered_by_sending_again(answer: Outcome) -> None:
+    attempt = an_attempt(attempt_number=2, older_transaction_ids=frozenset({"tx-1"}))
+
+    assert weighed(attempt, a_payment("FAILED"), answer=answer) == Wait(
+        NOON + SECOND + RULES.ask_first, "the answer is not confirmed yet"
+    )
+
+
+def test_an_answer_that_said_paid_is_never_answered_by_sending_again() -> None:
+    assert isinstance(weighed(an_attempt(), Absent(), answer=PAID), Wait)
+
+
+@pytest.mark.parametrize(
+    ("attempt", "look", "answer", "after", "reason"),
+    [
+        (an_attempt(), Unanswered("HTTP 503"), None, SECOND, "HTTP 503"),
+        (an_attempt(), a_payment("READY"), None, SECOND, "payment is READY"),
+        (an_attempt(), Absent(), SILENCE, SECOND, "the answer is not confirmed yet"),
+        (an_attempt(cycle_status=CycleStatus.HELD), Absent(), None, SECOND, "a person decides about the cycle"),
+        (an_attempt(), Absent(), None, timedelta(hours=3), "nothing found, and the key is forgotten"),
+    ],
+)
+def test_whoever_waits_is_told_for_what(
+    attempt: Attempt, look: Look, answer: Outcome | None, after: timedelta, reason: str
+) -> None:
+    assert weighed(attempt, look, answer=answer, after=after) == Wait(NOON + after + RULES.ask_first, reason)
 
 
 def test_nothing_found_is_sent_again_while_portone_remembers_the_key_and_voided_after_a_day() -> None:

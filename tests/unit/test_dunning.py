@@ -271,3 +271,119 @@ def test_every_no_that_portone_documents_has_a_next_step(verdict: Declined | Ref
     assert isinstance(step, RetryAt | GiveUp | Hold)
     about_the_card = isinstance(verdict, Declined) or verdict.scope is RefusalScope.CARD
     assert counts_as_decline(verdict) is about_the_card
+
+
+# Each message is decided by one alternative of one rule: without it, another rule or none would answer otherwise.
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        *("주문번호 중복", "거래 중복", "요청이 중복되었습니다", "전문 중복", "승인 중복", "기승인"),
+        *("이미 승인됨", "이미 결제됨", "이미 처리됨", "duplicate"),
+    ],
+)
+def test_every_word_for_money_that_may_have_been_taken_stops_the_tries(message: str) -> None:
+    assert decline_kind(declined(message)) is DeclineKind.DUPLICATE
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        # The merchant's own trouble, with a word beside it that would end a card.
+        *("가맹점 해지", "상점 해지", "업체 해지", "서브몰 해지", "단말기 분실", "계약 만료"),
+        *("merchant blocked", "terminal blocked"),
+        # A limit or missing funds.
+        *("사용불가: 한도 초과", "사용불가: 횟수 초과", "사용불가: 회수 초과", "사용불가: 금액 초과"),
+        *("over the limit of this card number", "card number exceeds its allowance"),
+        *("사용불가: 잔액 부족", "사용불가: 잔고 부족"),
+        *("insufficient funds, card blocked", "not enough balance, card blocked"),
+        # A system that is not there just now.
+        *("점검으로 사용불가", "장애로 사용불가", "작업중 사용불가", "마감으로 사용불가", "업무종료로 사용불가"),
+        *("무응답으로 사용불가", "심야 거래제한", "서비스 정지", "서비스 중지로 사용불가", "서비스 중단으로 사용불가"),
+        *("시간 초과로 사용불가", "시간 만료로 사용불가", "timeout, card blocked", "timed out, card blocked"),
+        *("maintenance, card blocked", "temporarily blocked", "unavailable, card blocked"),
+    ],
+)
+def test_every_word_for_a_trouble_that_passes_outweighs_the_words_that_end_a_card(message: str) -> None:
+    assert decline_kind(declined(message)) is DeclineKind.SOFT
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        # Guessing has ended, which is no limit that is reset.
+        *("비밀번호 횟수 초과", "비밀번호 회수 초과", "인증 횟수 초과", "인증 회수 초과"),
+        # The billing key itself.
+        *("빌링키 없음", "빌키 없음", "결제키 없음", "빌링키 삭제", "빌링키 무효", "빌링키 비활성", "빌링키 미등록"),
+        *("빌링키 오류", "빌링키가 유효하지 않음", "billing key not found", "billing key deleted"),
+        # The card.
+        *("분실", "도난", "위변조", "도용", "정지", "해지", "탈회", "유효기간", "만료", "카드번호", "미등록카드"),
+        *("연체", "불량", "부정사용", "사용불가", "이용불가", "거래불가", "거래제한", "비밀번호", "CVC", "생년월일"),
+        *("주민번호", "미수령", "신규발급", "대손", "lost", "stolen", "expired", "suspended", "blocked"),
+        *("closed account", "pick up", "invalid card", "invalid account", "card number"),
+    ],
+)
+def test_every_word_for_a_card_that_no_day_mends_ends_the_tries(message: str) -> None:
+    assert decline_kind(declined(message)) is DeclineKind.HARD
+
+
+def test_a_message_is_read_as_far_as_a_sentence_goes() -> None:
+    assert decline_kind(declined("." * 498 + "분실")) is DeclineKind.HARD
+    assert decline_kind(declined("." * 499 + "분실")) is DeclineKind.SOFT
+
+
+def test_a_policy_may_go_as_far_as_its_bounds() -> None:
+    longest = DunningPolicy.of_days([*range(1, RETRIES_MAX), 366], channel_pause=timedelta(microseconds=1))
+
+    assert len(longest.retry_after) == RETRIES_MAX == 20
+    assert longest.retry_after[-1] == 366 * DAY
+    assert longest.channel_pause == timedelta(microseconds=1)
+
+
+@pytest.mark.parametrize("pause", [timedelta(0), timedelta(seconds=-1)])
+def test_a_channel_is_never_tried_without_a_pause(pause: timedelta) -> None:
+    with pytest.raises(ValueError, match="channel pause"):
+        DunningPolicy((), channel_pause=pause)
+
+
+def test_a_policy_beyond_a_year_is_refused_however_it_is_made() -> None:
+    with pytest.raises(ValueError, match=r"at most 366, and 367 is more"):
+        DunningPolicy((367 * DAY,))
+
+
+def test_no_retry_comes_before_the_first_decline() -> None:
+    with pytest.raises(AssertionError):
+        next_retry(POLICY, first_declined_at=FIRST, declines=0, now=FIRST, kind=DeclineKind.SOFT)
+
+
+def test_an_overdue_retry_keeps_six_hours_of_distance_from_the_last_try() -> None:
+    now = FIRST + 30 * DAY
+
+    step = next_retry(POLICY, first_declined_at=FIRST, declines=1, now=now, kind=DeclineKind.SOFT)
+
+    assert step == RetryAt(now + timedelta(hours=6))
+
+
+def test_the_first_retry_of_a_policy_of_seconds_keeps_its_distance_too() -> None:
+    policy, now = DunningPolicy((timedelta(seconds=2),)), FIRST + DAY
+
+    step = next_retry(policy, first_declined_at=FIRST, declines=1, now=now, kind=DeclineKind.SOFT)
+
+    assert step == RetryAt(now + timedelta(seconds=2))
+
+
+def test_a_person_is_told_why_a_cycle_is_put_before_them() -> None:
+    def held(verdict: Declined | Refused) -> object:
+        return next_try(POLICY, verdict, first_declined_at=FIRST, declines=1, now=FIRST)
+
+    assert held(declined("이미 결제됨")) == Hold("the PG says that it has been paid already")
+    assert held(refused("INVALID_REQUEST")) == Hold("INVALID_REQUEST")
+
+
+def test_a_channel_pause_of_a_policy_is_kept() -> None:
+    policy = DunningPolicy.of_days([1], channel_pause=timedelta(minutes=3))
+
+    step = next_try(policy, refused("FORBIDDEN"), first_declined_at=FIRST, declines=0, now=FIRST)
+
+    assert step == RetryAt(FIRST + timedelta(minutes=3))

@@ -55,6 +55,15 @@ def test_one_look_that_does_not_show_a_payment_wakes_nobody(look: Look) -> None:
     assert isinstance(reviewed(look, status=AttemptStatus.PAID, looks=1), Wait)
 
 
+def test_what_a_person_is_shown_says_what_portone_tells_otherwise() -> None:
+    def shown(look: Look) -> object:
+        return reviewed(look, status=AttemptStatus.PAID, looks=LOOKS_BEFORE_DOUBT)
+
+    assert shown(a_payment(amount_minor=1)) == Contradiction("amount is 1, asked for 9900")
+    assert shown(a_payment("READY")) == Contradiction("PortOne answered paid and now says READY")
+    assert shown(Absent()) == Contradiction("PortOne answered paid and now knows no such payment")
+
+
 CLOSED_UNPAID = [AttemptStatus.DECLINED, AttemptStatus.REFUSED, AttemptStatus.VOIDED]
 
 
@@ -68,6 +77,20 @@ def test_a_newer_attempt_finds_what_there_is_by_itself(status: AttemptStatus) ->
     found = reviewed(a_payment(), status=status, attempt_number=1, attempts_count=2)
 
     assert isinstance(found, NothingMore)
+
+
+@pytest.mark.parametrize("status", CLOSED_UNPAID)
+@pytest.mark.parametrize("look", [a_payment("FAILED"), a_payment("READY"), Absent()], ids=lambda look: repr(look)[:40])
+def test_a_closed_attempt_that_shows_no_payment_is_looked_at_again(status: AttemptStatus, look: Look) -> None:
+    assert reviewed(look, status=status) == Wait(NOON + RULES.recheck_after[0], "still not paid")
+
+
+def test_whoever_waits_for_a_closed_attempt_is_told_for_what() -> None:
+    soon = NOON + RULES.ask_first
+
+    assert reviewed(Unanswered("HTTP 503"), status=AttemptStatus.DECLINED) == Wait(soon, "HTTP 503")
+    assert reviewed(Unanswered("HTTP 503"), status=AttemptStatus.PAID) == Wait(soon, "HTTP 503")
+    assert reviewed(Absent(), status=AttemptStatus.PAID) == Wait(soon, "the record does not show the payment yet")
 
 
 @pytest.mark.parametrize("looks", [1, 30])

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from billing_worker.portone.skew import DateSkew
+from billing_worker.portone.skew import KNOWN_SECONDS_MAX, DateSkew
 
 NOON = datetime(2026, 9, 1, 12, 0, 0, tzinfo=UTC)
 
@@ -63,3 +63,16 @@ def test_a_host_clock_that_jumps_is_seen_after_a_few_answers() -> None:
         skew.note(http_date(NOON + timedelta(seconds=second + 1)))
 
     assert skew.seconds == pytest.approx(101)
+
+
+def test_a_skew_that_no_answer_confirms_is_forgotten() -> None:
+    """Whoever sends nothing because of it would otherwise never learn that it is over."""
+    seconds = [1000.0]
+    skew = DateSkew(lambda: NOON, lambda: seconds[0])
+    skew.note(http_date(NOON + timedelta(seconds=100)))
+
+    seconds[0] += KNOWN_SECONDS_MAX
+    kept = skew.seconds
+    seconds[0] += 1.0
+
+    assert (kept, skew.seconds) == (100, None)

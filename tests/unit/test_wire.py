@@ -20,6 +20,8 @@ from billing_worker.portone.wire import (
     RETRY_AFTER_SECONDS_MAX,
     charge_body,
     read_charge,
+    read_http_date,
+    retry_after_seconds,
 )
 from tests.peers import error_body
 
@@ -210,3 +212,102 @@ def test_a_text_that_postgres_or_a_terminal_would_choke_on_is_made_harmless() ->
     assert outcome.code == "a b"
     assert outcome.message.startswith("  [31mxxx")
     assert len(outcome.message) == MESSAGE_CHARACTERS_MAX
+
+
+def test_an_api_secret_that_portone_repeats_is_cut_out_even_where_a_text_is_cut_short() -> None:
+    secret, sent = "api-secret-of-the-console", error_body("unused", billingKey="billing-key-0198c0de")
+    long = "x" * (MESSAGE_CHARACTERS_MAX - 5)
+
+    short = read_charge(401, {}, error_body("UNAUTHORIZED", message=f"no {secret}"), sent=sent, api_secret=secret)
+    cut = read_charge(502, {}, error_body("PG_PROVIDER", pgMessage=f"{long}{secret}"), sent=sent, api_secret=secret)
+    key_cut = read_charge(502, {}, error_body("PG_PROVIDER", message=f"{long}billing-key-0198c0de"), sent=sent)
+
+    assert isinstance(short, Refused)
+    assert short.message == "no [API secret]"
+    assert cut == Declined(code="", message=f"{long}[API ")
+    assert key_cut == Declined(code="", message=f"{long}[bill")
+
+
+@pytest.mark.parametrize("sent", [b"", b"{}", b'{"billingKey":""}', b'{"billingKey":5}', b"no JSON"])
+def test_a_request_without_a_billing_key_has_none_to_cut_out(sent: bytes) -> None:
+    outcome = read_charge(502, {}, error_body("PG_PROVIDER", pgMessage="5 won short"), sent=sent)
+
+    assert outcome == Declined(code="", message="5 won short")
+
+
+@pytest.mark.parametrize("status", [199, 300])
+def test_only_a_2xx_can_say_paid(status: int) -> None:
+    assert isinstance(read_charge(status, {}, PAID_BODY), NoVerdict)
+
+
+@pytest.mark.parametrize(
+    ("payment", "missing"),
+    [
+        ({"paidAt": "2026-09-01T00:00:03Z"}, "pgTxId"),
+        ({"pgTxId": "x" * 257, "paidAt": "2026-09-01T00:00:03Z"}, "pgTxId"),
+        ({"pgTxId": "x" * 256}, "paidAt"),
+        ({"pgTxId": "x", "paidAt": 5}, "paidAt"),
+        ({"pgTxId": "x", "paidAt": "2026-09-01"}, "paidAt"),
+        ({"pgTxId": "x", "paidAt": "yesterday"}, "paidAt"),
+    ],
+)
+def test_a_person_reads_what_a_2xx_lacked(payment: dict[str, object], missing: str) -> None:
+    outcome = read_charge(201, {}, json.dumps({"payment": payment}).encode())
+
+    assert outcome == NoVerdict(reason=f"HTTP 201 without {missing}", look_now=True)
+
+
+def test_only_what_looks_like_a_type_is_repeated() -> None:
+    def reason(error_type: object) -> str:
+        outcome = read_charge(400, {}, error_body("unused", type=error_type) if error_type else b"{}")
+        assert isinstance(outcome, NoVerdict)
+        return outcome.reason
+
+    assert reason("NEW_TYPE_2") == "HTTP 400 NEW_TYPE_2"
+    assert reason("A" * 64) == f"HTTP 400 {'A' * 64}"
+    assert reason("A" * 65) == "HTTP 400"
+    assert reason("홍길동") == "HTTP 400"
+    assert reason("new_type") == "HTTP 400"
+    assert reason("2FAST") == "HTTP 400"
+    assert reason(None) == "HTTP 400"
+
+
+@pytest.mark.parametrize(
+    ("status", "seconds"), [(429, 7), (503, 7), (408, None), (425, None), (500, None), (502, None)]
+)
+def test_a_pause_is_read_where_portone_says_that_it_is_busy(status: int, seconds: float | None) -> None:
+    outcome = read_charge(status, {"retry-after": "7"}, b"")
+
+    assert outcome == NoVerdict(reason=f"HTTP {status}", resend=True, retry_after_seconds=seconds)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("1000000000", None), ("3600", 3600), ("3601", 3600), ("3599", 3599), ("0000000009", None)]
+)
+def test_no_pause_is_longer_than_an_hour(text: str, seconds: float | None) -> None:
+    assert retry_after_seconds({"retry-after": text}) == seconds
+
+
+def test_a_date_to_wait_for_is_bounded_like_a_number() -> None:
+    headers = {"retry-after": "Tue, 01 Sep 2026 02:00:00 GMT", "date": "Tue, 01 Sep 2026 00:00:00 GMT"}
+
+    assert retry_after_seconds(headers) == 3600
+    assert retry_after_seconds(headers | {"date": "no date"}) is None
+
+
+def test_a_code_that_is_no_code_is_none() -> None:
+    assert read_charge(502, {}, error_body("PG_PROVIDER", pgCode=True)) == Declined(code="", message="")
+    assert read_charge(502, {}, error_body("PG_PROVIDER", pgCode=5.5)) == Declined(code="", message="")
+
+
+def test_a_message_is_kept_to_its_bound_and_stands_in_for_the_pg_s() -> None:
+    body = error_body("PG_PROVIDER", message="m" * (MESSAGE_CHARACTERS_MAX + 1))
+
+    assert read_charge(502, {}, body) == Declined(code="", message="m" * 1000)
+
+
+def test_an_http_date_is_an_instant_or_none() -> None:
+    assert read_http_date("Tue, 01 Sep 2026 09:00:00 +0900") == datetime(2026, 9, 1, tzinfo=UTC)
+    assert read_http_date(None) is None
+    assert read_http_date("Tue, 99 Sep 2026 09:00:00 GMT") is None
+    assert read_http_date("") is None

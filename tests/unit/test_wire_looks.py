@@ -174,3 +174,80 @@ def test_one_transaction_that_cannot_be_read_spoils_the_list(answer: object) -> 
 
 def test_transactions_of_an_absent_payment_are_absent() -> None:
     assert read_transactions(404, {}, error_body("PAYMENT_NOT_FOUND"), payment_id="rb1payment") == Absent()
+
+
+@pytest.mark.parametrize(
+    ("changes", "missing"),
+    [
+        ({"id": "rb1another"}, "our id"),
+        ({"status": ...}, "status"),
+        ({"status": "x" * 257}, "status"),
+        ({"status": "PA\x07ID"}, "status"),
+        ({"transactionId": ""}, "transactionId"),
+        ({"storeId": 5}, "storeId"),
+        ({"currency": ...}, "currency"),
+        ({"amount": {"total": 1.0}}, "total"),
+        ({"amount": {"total": 1, "cancelled": -1}}, "cancelled"),
+        ({"requestedAt": ...}, "requestedAt"),
+        ({"statusChangedAt": 5}, "statusChangedAt"),
+        ({"paidAt": "soon"}, "paidAt"),
+        ({"pgTxId": "x" * 257}, "pgTxId"),
+    ],
+)
+def test_a_person_reads_what_a_payment_lacked(changes: dict[str, object], missing: str) -> None:
+    assert look_at(a_payment(**changes)) == Unanswered(f"payment without {missing}")
+
+
+def test_a_person_reads_what_a_list_of_transactions_lacked() -> None:
+    def listed(answer: object) -> object:
+        return read_transactions(200, {}, json.dumps(answer).encode(), payment_id="rb1payment")
+
+    assert listed({}) == Unanswered("transactions without items")
+    assert listed({"items": [a_transaction(status=...)]}) == Unanswered("transaction without status")
+    assert listed({"items": [a_transaction() | {"paymentId": "rb1another"}]}) == Unanswered(
+        "transaction without our paymentId"
+    )
+    assert listed({"items": []}) == ()
+
+
+@pytest.mark.parametrize("total", [0, 1, 2**63 - 1])
+def test_an_amount_goes_from_nothing_to_what_a_bigint_holds(total: int) -> None:
+    found = look_at(a_payment(amount={"total": total}, status="CANCELLED"))
+
+    assert isinstance(found, Payment)
+    assert (found.amount_minor, found.refunded_minor) == (total, total)
+
+
+def test_a_list_that_cannot_be_had_says_when_to_ask_again() -> None:
+    found = read_transactions(503, {"retry-after": "9"}, b"{}", payment_id="rb1payment")
+
+    assert found == Unanswered("HTTP 503", retry_after_seconds=9)
+
+
+def test_a_failure_shows_no_secret_that_the_pg_repeats() -> None:
+    # given
+    key, secret = "billing-key-0198c0de", "api-secret-of-the-console"
+    failure = {"pgCode": key, "pgMessage": f"no {key}, {secret}"}
+    payment = a_payment(status="FAILED", billingKey=key, failure=failure)
+    reason_only = a_payment(status="FAILED", billingKey=key, failure={"reason": f"no {key}, {secret}"})
+
+    # when
+    found, other = (
+        read_payment(200, {}, json.dumps(each).encode(), payment_id="rb1payment", api_secret=secret)
+        for each in (payment, reason_only)
+    )
+    listed = read_transactions(
+        200,
+        {},
+        json.dumps({"items": [a_transaction(status="FAILED", billingKey=key, failure=failure)]}).encode(),
+        payment_id="rb1payment",
+        api_secret=secret,
+    )
+
+    # then
+    assert isinstance(found, Payment)
+    assert isinstance(other, Payment)
+    assert isinstance(listed, tuple)
+    assert (found.failure_code, found.failure_message) == ("[billing key]", "no [billing key], [API secret]")
+    assert (other.failure_code, other.failure_message) == ("", "no [billing key], [API secret]")
+    assert (listed[0].failure_code, listed[0].failure_message) == (found.failure_code, found.failure_message)

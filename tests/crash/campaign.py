@@ -1,0 +1,232 @@
+"""The campaign: rounds of work under every fault that an operating system and a database can have.
+
+Each round begins with subscriptions that are due and an empty PortOne, and ends at rest with PortOne's truth compared
+with the ledger, row by row. The seed repeats every choice; who is scheduled when is the operating system's and is not
+repeated.
+"""
+
+import asyncio
+import contextlib
+import itertools
+import json
+import random
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from tests.builders import eventually
+from tests.crash import figures, oracle
+from tests.crash.figures import FAULTS, KILLS, Figures
+from tests.crash.fleet import FAILPOINTS, FLEET_SIZE, PACE, SEND_WINDOW_SECONDS, Fleet, Wishes, failpoint_name
+from tests.crash.harness import mixed_keys
+from tests.crash.lanes import Lane, Scene
+from tests.crash.spells import last
+from tests.crash.strikes import AIMS, CALAMITIES, Battle, several_addresses
+
+KILLS_A_ROUND = 75
+# The last part of a round's kills falls on workers that only follow what others have left.
+KILLS_OF_FOLLOWERS = 20
+SUBSCRIPTIONS = 100
+DAYS_BEHIND = 4  # each owes so many periods, so that work is left until the last kill
+
+BEHAVIOURS = (
+    ("ok", 60),
+    ("soft-funds", 6),
+    ("hard-lost", 3),
+    ("drop-charged", 6),
+    ("drop-uncharged", 6),
+    ("html502-charged", 3),
+    ("unparsable", 3),
+    ("503", 3),
+    ("invisible", 2),
+    ("late-success", 3),
+    ("flaky", 5),
+)
+PORTONE = {"latency_ms": 120.0, "jitter_ms": 200.0, "late_success_seconds": 3.0, "invisible_seconds": 2.0}
+
+# Workers that nothing befalls need not be slow.
+UNHURT = PACE | {"PORTONE_REQUESTS_PER_SECOND": "1000", "PORTONE_BURST": "100", "PORTONE_IN_FLIGHT_MAX": "40"}
+
+BOUNDS = oracle.Bounds(send_window=timedelta(seconds=SEND_WINDOW_SECONDS), resend_until=timedelta(hours=2, minutes=30))
+
+FIGHT_SECONDS_MAX = 60.0
+REST_SECONDS_MAX = 120.0
+# Rounds beyond the planned ones, for kills that a busy machine has not fitted in and for what nobody has met yet.
+EXTRA_ROUNDS_MAX = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How much, by which choices, and for how long at most."""
+
+    kills: int
+    seed: int
+    minutes_max: float = 600.0
+    lanes: int = 3
+    calamity: str = ""  # only this one, in every round
+
+    @property
+    def rounds(self) -> int:
+        """How many rounds that many kills take; enough for every calamity when there are enough kills."""
+        return max(round(self.kills / KILLS_A_ROUND), 1)
+
+
+class Campaign:
+    """All lanes, and what they have in common."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._chance = random.Random(plan.seed)
+        self._wishes = Wishes(self._chance)
+        self._calamities = self._in_turn()
+        self._rounds_begun = 0
+        self._until = time.monotonic() + plan.minutes_max * 60
+        self.told = Figures(seed=plan.seed)
+
+    async def run(self) -> Figures:
+        """Play every round; whatever happens, leave no server and no worker."""
+        started = time.monotonic()
+        try:
+            async with asyncio.TaskGroup() as group:
+                for number in range(min(self._plan.lanes, self._plan.rounds)):
+                    group.create_task(self._play_lane(number))
+        finally:
+            self.told.seconds = time.monotonic() - started
+        return self.told
+
+    async def _play_lane(self, number: int) -> None:
+        async with Lane(number) as lane:
+            while self._goes_on():
+                self._rounds_begun += 1
+                await self._play_round(lane, next(self._calamities), random.Random(self._chance.random()))
+
+    def _goes_on(self) -> bool:
+        if time.monotonic() > self._until or self.told.findings:
+            return False
+        if self._rounds_begun < self._plan.rounds:
+            return True
+        return not self._complete() and self._rounds_begun < self._plan.rounds * 5 // 4 + EXTRA_ROUNDS_MAX
+
+    def _complete(self) -> bool:
+        """Whether a campaign of this size has shown all it should; small ones are not held to it."""
+        if self._plan.rounds < len(CALAMITIES):
+            return True
+        enough = self.told.counts[KILLS] >= self._plan.kills and len(self.told.cuts) == len(AIMS)
+        return enough and self._wishes.all_granted and all(self.told.counts[name] for name in FAULTS)
+
+    def _in_turn(self) -> Iterator[str]:
+        """Every calamity before any comes again; after that, those that have not come off come first."""
+        yield from itertools.cycle([self._plan.calamity] if self._plan.calamity else CALAMITIES)
+
+    async def _play_round(self, lane: Lane, calamity: str, chance: random.Random) -> None:
+        name = f"round {self._rounds_begun} ({calamity})"
+        async with lane.scene(seed=chance.randrange(1_000_000), **PORTONE) as scene:
+            battle = await self._begin(scene, chance, calamity)
+            await self._fight(battle, calamity)
+            await self._follow(battle)
+            battle.aim_no_more()
+            await self._end(battle, name)
+        self.told.counts[figures.ROUNDS] += 1
+
+    async def _begin(self, scene: Scene, chance: random.Random, calamity: str) -> Battle:
+        keys = await scene.stage.add(mixed_keys(SUBSCRIPTIONS, BEHAVIOURS, chance), days_behind=DAYS_BEHIND)
+        assert keys
+        replica = await scene.lane.make_replica() if calamity == "promotion" else None
+        if replica:
+            primary = scene.stage.database.worker_url
+            other = several_addresses(primary, primary.replace(f":{scene.server.port}/", f":{replica.server.port}/"))
+            scene.addresses = (other,)
+        fleet = Fleet(
+            scene.stage, chance, self.told, self._wishes, address=lambda: scene.address(chance), size=FLEET_SIZE
+        )
+        battle = Battle(scene, fleet, chance, self.told)
+        if replica:
+            battle.replica = replica
+        return battle
+
+    async def _fight(self, battle: Battle, calamity: str) -> None:
+        kills = KILLS_A_ROUND - KILLS_OF_FOLLOWERS
+        # Each at its place among the kills, so that every round of a seed has the same order of events.
+        events = [(at, battle.freeze) for at in battle.chance.sample(range(kills // 2), 2)]
+        events += [(kills // 3, battle.cancel_some), (kills // 2, lambda: CALAMITIES[calamity](battle))]
+        events.sort(key=lambda event: event[0])
+        until = time.monotonic() + FIGHT_SECONDS_MAX
+        while battle.fleet.kills < kills and time.monotonic() < until:
+            while events and battle.fleet.kills >= events[0][0]:
+                await events.pop(0)[1]()
+            await battle.fleet.kill_one()
+            await battle.strike()
+        for _, event in events:
+            await event()
+
+    async def _follow(self, battle: Battle) -> None:
+        """Everybody dies at once; those that come after have what was left to follow at once, and die as well."""
+        await battle.fleet.all_awake()
+        battle.fleet.kill_all()
+        await battle.fleet.all_ended()
+        await battle.scene.stage.due_now()
+        battle.fleet.start_anew(FLEET_SIZE)
+        until = time.monotonic() + FIGHT_SECONDS_MAX
+        while battle.fleet.kills < KILLS_A_ROUND and time.monotonic() < until:
+            await battle.fleet.kill_one()
+            await battle.strike()
+        await battle.fleet.all_awake()
+        battle.fleet.kill_all()
+        await battle.fleet.all_ended()
+
+    async def _end(self, battle: Battle, name: str) -> None:
+        """Workers that are let live finish it; then both sides are compared."""
+        scene, stage = battle.scene, battle.scene.stage
+        await stage.due_now()
+        for _ in range(2):
+            stage.start(DATABASE_URL=scene.direct_address, **UNHURT)
+        try:
+            await eventually(self._rests(battle), seconds_max=REST_SECONDS_MAX)
+        except AssertionError:
+            self.told.found(f"{name}: not at rest after {REST_SECONDS_MAX:.0f} s: {await stage.at_work()}")
+            for stuck in await stage.stuck():
+                self.told.found(f"{name}: stuck: {stuck}")
+        stage.kill_all()
+        books = await oracle.read_books(
+            stage.portone, stage.database, bounds=BOUNDS, history_lost_at=battle.history_lost_at
+        )
+        self._note(books)
+        for fault, listed in oracle.faults(books).items():
+            self.told.found(f"{name}: {fault}: {len(listed)} times, such as {listed[0]}")
+        exceptions = await stage.fetch("SELECT held_reason FROM billing.exceptions")
+        if exceptions:
+            self.told.found(f"{name}: on the exceptions list: {dict(exceptions[0])}")
+        self._hear(scene)
+
+    def _rests(self, battle: Battle):  # type: ignore[no-untyped-def]
+        async def at_rest() -> bool:
+            await last(0.05)
+            return not await battle.scene.stage.at_work()
+
+        return at_rest
+
+    def _note(self, books: oracle.Books) -> None:
+        self.told.counts[figures.CYCLES] += len(books.cycles)
+        self.told.counts[figures.POSTS] += len(books.posts)
+        self.told.counts[figures.CHARGES] += len(books.charges)
+        self.told.counts[figures.VERDICTS] += sum(attempt.settled_at is not None for attempt in books.attempts)
+
+    def _hear(self, scene: Scene) -> None:
+        """What the workers said, by event: it shows which of their defences were called upon."""
+        for log in scene.logs.glob("*.log"):
+            for line in log.read_text(encoding="utf-8", errors="replace").splitlines():
+                with contextlib.suppress(ValueError, AttributeError):
+                    self.told.said[json.loads(line)["event"]] += 1
+
+
+def missing(told: Figures, plan: Plan) -> Sequence[str]:
+    """What a campaign of this size should have shown and did not."""
+    if plan.rounds < len(CALAMITIES):
+        return []
+    names = [name for name in FAULTS if not told.counts[name]]
+    names += [f"cut {' '.join(aim)}" for aim in AIMS if not told.cuts[" ".join(aim)]]
+    names += [
+        f"failpoint {name}" for name in (failpoint_name(doom) for doom in FAILPOINTS) if not told.failpoints[name]
+    ]
+    return names

@@ -1,0 +1,87 @@
+"""What is asked of the model: which switches, which bounds, and what the checker must find.
+
+The design must be found safe in both worlds of protocol.pml, and every loosened variant unsafe, each for the promise
+that it is said to break. An assumption that is dropped must be found unsafe too, or it would be no assumption.
+"""
+
+from dataclasses import dataclass
+
+# Small enough that every counterexample is found, and its shortest form printed, within a second or two.
+SMALL = (("NW", 2), ("NA", 2), ("DECLINES_MAX", 1))
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One run of the checker: a variant within its bounds, and what must come of it."""
+
+    name: str
+    says: str
+    switches: tuple[str, ...]
+    safe: bool
+    bounds: tuple[tuple[str, int], ...] = SMALL
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """What the preprocessor is told."""
+        return tuple(f"-D{name}={value}" for name, value in self.bounds) + tuple(f"-D{s}" for s in self.switches)
+
+
+def _bounds(workers: int, attempts: int, declines: int) -> tuple[tuple[str, int], ...]:
+    return (("NW", workers), ("NA", attempts), ("DECLINES_MAX", declines))
+
+
+def _safe(name: str, says: str, *switches: str, bounds: tuple[int, int, int]) -> Question:
+    return Question(name, says, switches, safe=True, bounds=_bounds(*bounds))
+
+
+def _unsafe(name: str, says: str, *switches: str) -> Question:
+    return Question(name, says, switches, safe=False)
+
+
+_BOUNDED = "the key protects where PortOne's paid-check does not; sends arrive while the key is remembered"
+_ATOMIC = "the paid-check protects where the key does not; sends are late by any time, keys expire under way"
+_CALM = "from every state that can be reached, the cycle can still end"
+
+DESIGN = (
+    _safe("design, 2 workers, 2 declines", _BOUNDED, bounds=(2, 3, 2)),
+    _safe("design, 3 workers, 1 decline", _BOUNDED, bounds=(3, 2, 1)),
+    _safe("design, expiring keys", _ATOMIC, "ATOMIC", bounds=(2, 2, 1)),
+    _safe("design can end", _CALM, "CALM", bounds=(2, 2, 1)),
+)
+
+DESIGN_LONG = (
+    _safe("design, 3 workers, 2 declines", _BOUNDED, bounds=(3, 3, 2)),
+    _safe("design, expiring keys, 2 declines", _ATOMIC, "ATOMIC", bounds=(2, 3, 2)),
+    _safe("design, expiring keys, 3 workers", _ATOMIC, "ATOMIC", bounds=(3, 2, 1)),
+    _safe("design can end, 2 declines", _CALM, "CALM", bounds=(2, 3, 2)),
+    _safe("design can end, 3 workers", _CALM, "CALM", bounds=(3, 2, 1)),
+)
+
+_TWICE = "ONLY_MONEY"
+_CONTRADICTED = "ONLY_TRUTH"
+_LOST = "ONLY_REST"
+
+LOOSENED = (
+    _unsafe("new id on time-out", "paid twice", "NEW_ID_ON_TIMEOUT", "NO_LATE", _TWICE),
+    _unsafe("id per attempt, keys expire", "paid twice", "ID_PER_ATTEMPT", "ATOMIC", "NO_LATE", _TWICE),
+    _unsafe("no key, paid-check not atomic", "paid twice", "NO_KEY", "NO_LATE", _TWICE),
+    _unsafe("key per send", "paid twice: to PortOne it is no key", "KEY_PER_SEND", "NO_LATE", _TWICE),
+    _unsafe("no fence", "paid twice", "NO_FENCE", "NO_LATE", _TWICE),
+    _unsafe("no send deadline", "paid twice", "NO_DEADLINE", "NO_LATE", _TWICE),
+    _unsafe("404 taken as proof of nothing", "paid twice", "ABSENT_IS_PROOF", "NO_LATE", _TWICE),
+    _unsafe("decline believed without a look", "paid twice", "DECLINE_WITHOUT_LOOK", "NO_LATE", _TWICE),
+    _unsafe("advance before the outcome", "a payment is lost", "ADVANCE_FIRST", _LOST),
+    _unsafe("refusal of a resent attempt believed", "paid twice", "REFUSAL_OF_A_RESENT", "NO_LATE", _TWICE),
+    _unsafe("voided by a look made long ago", "PortOne contradicted", "STALE_LOOK", _CONTRADICTED),
+)
+
+ASSUMPTIONS = (
+    _unsafe("without T1", "paid twice: a send arrives when its key is forgotten", "DROP_T1", "NO_LATE", _TWICE),
+    _unsafe("without T2", "paid twice: an execution lasts for a day", "DROP_T2", "NO_LATE", _TWICE),
+    _unsafe("without T3", "PortOne contradicted: a payment is hidden for a day", "DROP_T3", _CONTRADICTED),
+    _unsafe("without T4", "paid twice: a decline turns out paid beside a newer try", "DROP_T4", _TWICE),
+    _unsafe("without T5", "a payment is lost: it comes after the last recheck", "DROP_T5", _LOST),
+)
+
+SHORT_RUN = DESIGN + LOOSENED + ASSUMPTIONS
+LONG_RUN = DESIGN + DESIGN_LONG + LOOSENED + ASSUMPTIONS

@@ -1,0 +1,49 @@
+"""The protocol as designed is safe in the model, and every loosening of it is found. Needs spin and gcc."""
+
+import pytest
+
+from tests.formal import checker
+from tests.formal.checker import MODEL, UnfinishedError
+from tests.formal.questions import ASSUMPTIONS, DESIGN, LOOSENED, SHORT_RUN, Question
+
+SECONDS_MAX = 240  # on a machine that does much else; seconds on an idle one
+
+pytestmark = [
+    pytest.mark.skipif(bool(checker.missing_tools()), reason=checker.missing_tools() or "not needed"),
+    pytest.mark.timeout(SECONDS_MAX + 60),
+]
+
+
+def _name(question: Question) -> str:
+    return question.name.replace(" ", "-")
+
+
+@pytest.mark.parametrize("question", DESIGN, ids=_name)
+def test_the_design_keeps_its_promises_in_every_state(question):
+    finding = checker.ask(question, seconds_max=SECONDS_MAX)
+
+    assert finding.safe, "\n".join(finding.story)
+    assert finding.states > 50_000, "the model has lost its ways"
+
+
+@pytest.mark.parametrize("question", LOOSENED + ASSUMPTIONS, ids=_name)
+def test_a_loosened_protocol_is_found_unsafe_and_the_story_is_told(question):
+    finding = checker.ask(question, seconds_max=SECONDS_MAX)
+
+    assert not finding.safe, question.says
+    assert any(line.startswith("worker") for line in finding.story)
+
+
+def test_a_search_that_does_not_end_is_no_answer():
+    [largest, *_] = DESIGN
+
+    with pytest.raises(UnfinishedError):
+        checker.ask(largest, seconds_max=SECONDS_MAX, memory_mb_max=140)
+
+
+def test_every_switch_that_is_asked_about_is_one_of_the_model():
+    text = MODEL.read_text()
+
+    for question in SHORT_RUN:
+        for switch in question.switches:
+            assert f"#ifdef {switch}\n" in text or f"defined({switch})" in text, switch

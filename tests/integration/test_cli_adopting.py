@@ -1,0 +1,130 @@
+"""adopt, and what the other commands make of a database that was copied."""
+
+import json
+from collections.abc import Callable
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from billing_worker.billing.deployment import Ours
+from billing_worker.cli import app
+from billing_worker.store import deployment
+from tests.conftest import DatabaseUrls, execute, fetch_value, run_apart
+from tests.guarded import alone
+
+SETTINGS = {
+    "BILLING_PORTONE_API_SECRET": "simulator-secret-abcdef",
+    "BILLING_PORTONE_STORE_ID": "store-test",
+    "BILLING_PORTONE_LIVE": "false",
+}
+COPIED = "UPDATE billing.deployment SET system_identifier = 1"
+A_CYCLE = """
+INSERT INTO billing.subscriptions (shard, business_key, customer_id, billing_key, order_name, amount_minor, anchor_on, next_due_at)
+VALUES (1, 'a', 'c', 'bk', 'x', 9900, '2026-01-31', now());
+INSERT INTO billing.cycles (shard, subscription_id, cycle_number, period_start_on, period_end_on, due_at, amount_minor, currency,
+                            order_name, store_id, payment_id, claimable_at)
+SELECT 1, subscription_id, 1, '2026-01-31', '2026-02-28', now(), 9900, 'KRW', 'x', 'store-test', 'rb1' || repeat('a', 27), now()
+FROM billing.subscriptions;
+"""  # noqa: E501
+
+Cli = Callable[..., Result]
+
+
+@pytest.fixture
+def cli(database: DatabaseUrls) -> Cli:
+    """The command line, on a database that a worker has billed from."""
+
+    async def claim() -> None:
+        async with alone(database.worker_url) as one:
+            seen = await deployment.see(one)
+            ours = Ours("main", live=False)
+            await deployment.record_deployment(one, seen, ours, after=None, actor="worker-1", reason="first used")
+
+    run_apart(claim())
+
+    def call(*arguments: str, answer: str | None = None, **environ: str) -> Result:
+        given = {"BILLING_DATABASE_URL": database.worker_url, **SETTINGS, **environ}
+        return CliRunner().invoke(app, list(arguments), env=given, input=answer)
+
+    return call
+
+
+def adopted(database: DatabaseUrls) -> object:
+    return fetch_value(database.admin_url, "SELECT count(*) FROM billing.deployment WHERE version > 1")
+
+
+def test_adopt_writes_down_who_moved_the_database_and_why(cli: Cli, database: DatabaseUrls) -> None:
+    execute(database.admin_url, COPIED)
+
+    result = cli("adopt", "--reason", "moved to a new server", "--by", "kim", "--yes", "--json")
+
+    row = fetch_value(database.admin_url, "SELECT to_jsonb(d)::text FROM billing.deployment d WHERE version = 2")
+    written, said = json.loads(str(row)), json.loads(result.stdout)
+    assert result.exit_code == 0
+    assert (written["actor"], written["reason"]) == ("kim", "moved to a new server")
+    assert written["system_identifier"] == said["seen"]["system_identifier"] != said["recorded"]["system_identifier"]
+    assert written["look_first_before"] is not None
+
+
+@pytest.mark.parametrize(("answer", "rows"), [("y\n", 1), ("n\n", 0), ("", 0)])
+def test_adopt_shows_both_and_asks(cli: Cli, database: DatabaseUrls, answer: str, rows: int) -> None:
+    execute(database.admin_url, COPIED)
+
+    result = cli("adopt", "--reason", "x", "--by", "kim", answer=answer)
+
+    assert "written down" in result.stdout
+    assert adopted(database) == rows
+
+
+def test_adopt_never_turns_test_cycles_into_live_ones(cli: Cli, database: DatabaseUrls) -> None:
+    # given
+    empty = cli("adopt", "--reason", "x", "--by", "kim", "--yes", BILLING_PORTONE_LIVE="true")
+    execute(database.admin_url, A_CYCLE)
+
+    # when
+    result = cli("adopt", "--reason", "x", "--by", "kim", "--yes")
+
+    # then
+    assert (empty.exit_code, result.exit_code) == (0, 2)
+    assert "never share a database" in result.stderr
+    assert adopted(database) == 1
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("halt", "--reason", "x", "--by", "kim"),
+        ("cycle", "skip", "rb1" + "a" * 27, "--reason", "x", "--by", "kim"),
+        ("subscriptions", "cancel", "a", "--reason", "x", "--by", "kim"),
+    ],
+)
+def test_what_writes_is_not_done_on_a_copy(cli: Cli, database: DatabaseUrls, command: tuple[str, ...]) -> None:
+    # given
+    original = cli(*command)
+    execute(database.admin_url, COPIED)
+
+    # when
+    copied = cli(*command)
+
+    # then
+    assert original.exit_code in {0, 4}
+    assert copied.exit_code == 2
+    assert "billing-worker adopt" in copied.stderr
+
+
+def test_what_reads_is_done_on_a_copy_too(cli: Cli, database: DatabaseUrls) -> None:
+    execute(database.admin_url, COPIED)
+
+    result = cli("status", "--json")
+
+    assert json.loads(result.stdout)["deployment"]["deployment"] == "main"
+    assert "main, test, since" in cli("status").stdout
+
+
+def test_check_config_names_a_copy_and_its_remedy(cli: Cli, database: DatabaseUrls) -> None:
+    execute(database.admin_url, COPIED)
+
+    result = cli("check-config", "--json", BILLING_PORTONE_BASE_URL="http://127.0.0.1:9")
+
+    [problem] = json.loads(result.stdout)["checks"][0]["problems"]
+    assert "billing-worker adopt" in problem

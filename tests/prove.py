@@ -1,0 +1,132 @@
+"""The evidence behind the promises: runs every layer, prints one table, and says whether anything was found.
+
+`python -m tests.prove` is what CI runs; `--long` is the campaign of hours. `--write` keeps the figures in tests/evidence,
+from which `python -m tests.prove_page` writes docs/proof.md. Exit code 1: something was found, or a layer did not run.
+"""
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from tests import prove_figures
+
+ROOT = Path(__file__).resolve().parent.parent
+EVIDENCE = ROOT / "tests" / "evidence"
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One layer: its command, and the options that make a run of hours of it."""
+
+    name: str
+    command: tuple[str, ...]
+    short: tuple[str, ...]
+    long: tuple[str, ...]
+    minutes_max: float = 10.0  # of the short run; a layer that hangs is a layer that found something
+
+
+# In the order of how soon each says no.
+PARTS = (
+    Part("model", ("-m", "tests.formal"), (), ("--long",)),
+    Part("simulation", ("-m", "tests.simulation"), ("--seeds", "5000"), ("--seeds", "500000")),
+    Part("crashes", ("-m", "tests.crash"), ("--kills", "600"), ("--kills", "30000")),
+    Part("teeth", ("-m", "tests.teeth"), (), ("--matrix",)),
+    Part("fuzzing", ("-m", "tests.fuzz"), ("--minutes", "0.5"), ("--minutes", "30")),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What a layer came to: figures for people, and what it found."""
+
+    part: str
+    seconds: float
+    figures: dict[str, str] = field(default_factory=dict)
+    findings: list[str] = field(default_factory=list)
+    skipped: str = ""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the chosen layers one after the other; the exit code."""
+    options = _parser().parse_args(arguments)
+    console = Console()
+    began = time.monotonic()
+    runs = []
+    for part in PARTS:
+        if options.only and part.name not in options.only:
+            continue
+        console.rule(part.name)
+        runs.append(_run(part, long=options.long))
+        if options.write:
+            _keep(runs[-1], long=options.long)
+    console.print(_table(runs))
+    found = [f"{run.part}: {finding}" for run in runs for finding in run.findings]
+    for finding in found:
+        console.print(f"[red]{finding}[/]", highlight=False)
+    console.print(f"{len(runs)} layers, {len(found)} findings, {(time.monotonic() - began) / 60:.1f} minutes")
+    return 1 if found else 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m tests.prove", description=__doc__.splitlines()[0])
+    parser.add_argument("--long", action="store_true", help="the campaign of hours")
+    parser.add_argument("--only", action="append", choices=[part.name for part in PARTS], help="only this layer")
+    parser.add_argument("--write", action="store_true", help="keep the figures for docs/proof.md")
+    return parser
+
+
+def _run(part: Part, *, long: bool) -> Run:
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory() as scratch:
+        written = Path(scratch) / "result.json"
+        command = [sys.executable, *part.command, *(part.long if long else part.short), "--json", str(written)]
+        try:
+            ended = subprocess.run(command, cwd=ROOT, check=False, timeout=None if long else part.minutes_max * 60)
+        except subprocess.TimeoutExpired:
+            return Run(part.name, time.monotonic() - began, findings=[f"not done in {part.minutes_max:g} minutes"])
+        seconds = time.monotonic() - began
+        if not written.exists():
+            return Run(part.name, seconds, findings=[f"ended with {ended.returncode} and no result"])
+        result = json.loads(written.read_text(encoding="utf-8"))
+    if result.get("skipped"):
+        return Run(part.name, seconds, skipped=result["skipped"])
+    findings = list(result["findings"])
+    if ended.returncode and not findings:
+        findings = [f"ended with {ended.returncode}"]
+    return Run(part.name, seconds, prove_figures.FIGURES[part.name](result), findings)
+
+
+def _keep(run: Run, *, long: bool) -> None:
+    EVIDENCE.mkdir(exist_ok=True)
+    kept = asdict(run) | {
+        "ran_on": datetime.now(UTC).date().isoformat(),
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
+    }
+    path = EVIDENCE / f"{run.part}.{'long' if long else 'short'}.json"
+    path.write_text(json.dumps(kept, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+
+
+def _table(runs: Sequence[Run]) -> Table:
+    table = Table("layer", "figure", "value", "found", title="What the promises rest on")
+    for run in runs:
+        figures = run.figures or {"": f"skipped: {run.skipped}" if run.skipped else ""}
+        for place, (name, value) in enumerate(figures.items()):
+            table.add_row(run.part if place == 0 else "", name, value, str(len(run.findings)) if place == 0 else "")
+        table.add_section()
+    return table
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

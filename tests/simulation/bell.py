@@ -1,0 +1,65 @@
+"""The bell: rings the workers' sweeps when a row is due, since ringing each second for forty days proves no more.
+
+It reads the tables and decides only when somebody is woken. Which workers and which sweeps is chance, and what nobody
+took is rung for again, at widening intervals.
+"""
+
+from collections.abc import Callable
+from datetime import datetime
+
+from tests.simulation.crew import FIRST, Crew
+from tests.simulation.loop import Turn
+from tests.simulation.store_twin import StoreTwin
+from tests.simulation.world import World
+
+WAIT_FIRST, WAIT_WIDEST = 0.3, 900.0
+
+
+class Bell:
+    """One for all workers."""
+
+    def __init__(self, world: World, twin: StoreTwin, crews: Callable[[], list[Crew]]) -> None:
+        self._world = world
+        self._books = twin._books
+        self._crews = crews
+        self._wait = WAIT_FIRST
+        self._next: Turn | None = None
+        self._poked = False
+
+    def poke(self) -> None:
+        """Rows have changed."""
+        if not self._poked:
+            self._poked = True
+            self._wait = WAIT_FIRST
+            self._world.loop.call_soon(self._set, context=self._world.loop.driver.context)
+
+    def _moments(self) -> dict[str, datetime]:
+        """When the first row of each kind is due."""
+        books = self._books
+        firsts = {
+            "renew": min((row["next_due_at"] for row in books.subscriptions.lively.values()), default=None),
+            "charge": min((row["claimable_at"] for row in books.cycles.lively.values()), default=None),
+            "reconcile": min((row["look_at"] for row in books.attempts.lively.values()), default=None),
+        }
+        return {name: moment for name, moment in firsts.items() if moment is not None}
+
+    def _set(self) -> None:
+        self._poked = False
+        if self._next is not None:
+            self._next.cancel()
+        chance = self._world.random.random()
+        first = min(self._moments().values(), default=None)
+        seconds = (first - self._world.primary.now()).total_seconds() if first else WAIT_WIDEST
+        seconds = seconds + 2.0 * chance if seconds > 0.0 else self._wait * (0.5 + chance)
+        self._next = self._world.loop.call_later(seconds, self._ring, context=self._world.loop.driver.context)
+
+    def _ring(self) -> None:
+        chance, now = self._world.random, self._world.primary.now()
+        names = {name for name, moment in self._moments().items() if moment <= now}
+        self._wait = min(self._wait * 2.0, WAIT_WIDEST)
+        crews = [crew for crew in self._crews() if crew.awake]
+        for place, crew in enumerate(chance.sample(crews, len(crews))):
+            if place == 0 or chance.random() < 0.2:
+                rung = names | FIRST if chance.random() < 0.06 or self._wait > 4.0 else names
+                self._world.loop.call_soon(crew.ring, frozenset(rung), context=crew.host.context)
+        self._set()

@@ -1,0 +1,125 @@
+"""The judgement when everything is at rest: PortOne's truth against the ledger against what the rows say.
+
+It reads and decides nothing else. What may still be under way at that moment is only what the rules say must wait.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from types import SimpleNamespace
+from typing import Any
+
+from billing_worker.billing.audit import AttemptFacts, CycleFacts, disagreements
+from billing_worker.billing.periods import due_at, nth_period
+from tests.simulation.portone_books import PortOneBooks
+from tests.simulation.scenario import Plan
+from tests.simulation.store_twin import StoreTwin
+
+# A sweep that has nothing else to do takes seconds; what has waited so long has been forgotten.
+FORGOTTEN = timedelta(hours=1)
+# An attempt is resent for two and a half hours and voided after a day of silence.
+OPEN_MAX = timedelta(hours=30)
+
+Row = dict[str, Any]
+
+
+def faults(twin: StoreTwin, portone: PortOneBooks, plan: Plan, now: datetime) -> Iterator[str]:
+    """Everything that is wrong, in words."""
+    cycles, attempts, ledger = twin.table("cycles"), twin.table("attempts"), twin.table("ledger")
+    yield from _money(portone, cycles, ledger)
+    yield from _missed(twin.table("subscriptions"), plan, cycles, now)
+    yield from _forgotten(cycles, attempts, now)
+    yield from _stories(cycles, attempts, ledger)
+    yield from _told(cycles, ledger, twin.table("outbox"))
+
+
+def _money(portone: PortOneBooks, cycles: list[Row], ledger: list[Row]) -> Iterator[str]:
+    """Every charge that PortOne has is in the ledger, and none that it has not."""
+    entered: dict[str, list[Row]] = defaultdict(list)
+    for entry in ledger:
+        if entry["kind"] == "paid":
+            entered[entry["payment_id"]].append(entry)
+    known = {cycle["payment_id"] for cycle in cycles}
+    for payment_id, payment in portone.payments.items():
+        paid, entries = payment.paid(), entered.pop(payment_id, [])
+        if payment.tries and payment_id not in known:
+            yield f"phantom: {payment_id} is at PortOne and no cycle has it"
+        if len(paid) > 1 or len(entries) > 1:
+            yield f"paid twice: {payment_id} is paid {len(paid)} times at PortOne, {len(entries)} times in the ledger"
+        if paid and not entries:
+            yield f"lost: {payment_id} is paid at PortOne and not in the ledger"
+        if entries and not paid:
+            yield f"phantom: {payment_id} is paid in the ledger and not at PortOne"
+        for one, entry in zip(paid, entries, strict=False):
+            if (one.amount_minor, one.currency, one.pg_tx_id) != (
+                entry["amount_minor"], entry["currency"], entry["pg_tx_id"],
+            ):  # fmt: skip
+                yield f"differs: {payment_id} is {one} at PortOne and {entry} in the ledger"
+    yield from (f"phantom: {payment_id} is in the ledger and unknown to PortOne" for payment_id in entered)
+
+
+def _missed(subscriptions: list[Row], plan: Plan, cycles: list[Row], now: datetime) -> Iterator[str]:
+    """Every period that has come is a cycle with its own dates, and none that has not."""
+    numbers: dict[int, dict[int, Row]] = defaultdict(dict)
+    for cycle in cycles:
+        numbers[cycle["subscription_id"]][cycle["cycle_number"]] = cycle
+    planned = {each.plan.business_key: each.plan for each in plan.subscriptions}
+    for subscription in subscriptions:
+        one, mine = planned[subscription["business_key"]], numbers[subscription["subscription_id"]]
+        number = one.first_cycle_number
+        while (due := due_at(one.cadence, period := nth_period(one.cadence, number))) <= now - FORGOTTEN:
+            cycle = mine.get(number)
+            if cycle is None:
+                yield f"missed: {one.business_key} owes period {number} since {due} and there is no cycle"
+            elif (cycle["period_start_on"], cycle["period_end_on"]) != (period.start_on, period.end_on):
+                yield f"missed: {one.business_key} period {number} is {cycle['period_start_on']}"
+            number += 1
+        early = [other for other in mine if other > number]
+        if early or min(mine, default=one.first_cycle_number) < one.first_cycle_number:
+            yield f"out of order: {one.business_key} has periods {sorted(mine)} and owes {number - 1}"
+
+
+def _forgotten(cycles: list[Row], attempts: list[Row], now: datetime) -> Iterator[str]:
+    """What has not ended waits for a moment that is still to come."""
+    open_on = {attempt["cycle_id"]: attempt for attempt in attempts if attempt["status"] == "open"}
+    for cycle in cycles:
+        attempt = open_on.get(cycle["cycle_id"])
+        name = f"{cycle['payment_id']} ({cycle['status']})"
+        if cycle["status"] == "due" and cycle["claimable_at"] < now - FORGOTTEN:
+            yield f"forgotten: {name} could be claimed since {cycle['claimable_at']}"
+        if (cycle["status"] == "collecting") != (attempt is not None) and cycle["status"] != "held":
+            yield f"forgotten: {name} has {'an' if attempt else 'no'} open attempt"
+        if cycle["status"] == "held" and not cycle["held_reason"]:
+            yield f"forgotten: {name} without a reason"
+        if attempt is not None and cycle["status"] == "collecting" and attempt["opened_at"] < now - OPEN_MAX:
+            yield f"forgotten: {name} has an attempt that is open since {attempt['opened_at']}"
+    for attempt in attempts:
+        if attempt["look_at"] is not None and attempt["look_at"] < now - FORGOTTEN:
+            yield f"forgotten: {attempt['idempotency_key']} was to be looked at {attempt['look_at']}"
+
+
+def _stories(cycles: list[Row], attempts: list[Row], ledger: list[Row]) -> Iterator[str]:
+    """Cycles, attempts and entries tell one story, by the product's own audit."""
+    facts = [CycleFacts(**{name: row[name] for name in CycleFacts.__dataclass_fields__}) for row in cycles]
+    tries = [AttemptFacts(**{name: row[name] for name in AttemptFacts.__dataclass_fields__}) for row in attempts]
+    yield from disagreements(facts, tries, [SimpleNamespace(**row) for row in ledger])  # type: ignore[misc]
+
+
+def _told(cycles: list[Row], ledger: list[Row], outbox: list[Row]) -> Iterator[str]:
+    """Each paid cycle is announced once, and each that was given up has its entry."""
+    told = Counter(_payment_of(event) for event in outbox if event["event_type"] == "charge.succeeded")
+    given_up = {entry["payment_id"] for entry in ledger if entry["kind"] == "given_up"}
+    for cycle in cycles:
+        if cycle["status"] == "paid" and told[cycle["payment_id"]] != 1:
+            yield f"told: {cycle['payment_id']} is paid and was announced {told[cycle['payment_id']]} times"
+        if cycle["status"] == "given_up" and cycle["payment_id"] not in given_up:
+            yield f"told: {cycle['payment_id']} was given up without an entry"
+
+
+def _payment_of(event: Row) -> str:
+    payload = event["payload"]
+    if isinstance(payload, str):
+        import json  # noqa: PLC0415
+
+        payload = json.loads(payload)
+    return str(payload["payment_id"])

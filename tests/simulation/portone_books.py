@@ -1,0 +1,83 @@
+"""PortOne's truth: every payment, every try on it, every execution with its begin and its end.
+
+Only PortOne's own side writes here. One paymentId is paid once at most, unless a run says that the paid-check is not
+atomic.
+"""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+
+@dataclass(slots=True)
+class Try:
+    """One transaction of a payment, as PortOne lists it."""
+
+    transaction_id: str
+    key: str | None
+    amount_minor: int
+    currency: str
+    requested_at: datetime
+    changed_at: datetime
+    visible_from: float
+    pg_tx_id: str | None = None  # set: the money has moved
+    failure: tuple[str, str] | None = None
+
+
+@dataclass(slots=True)
+class Execution:
+    """PortOne at work on one request."""
+
+    payment_id: str
+    key: str | None
+    body_sha256: str
+    began_at: float
+    ended_at: float | None = None
+
+
+@dataclass(slots=True)
+class Payment:
+    """Everything under one paymentId."""
+
+    payment_id: str
+    tries: list[Try] = field(default_factory=list)
+    running: list[Execution] = field(default_factory=list)
+
+    def paid(self) -> list[Try]:
+        """The tries that have taken money."""
+        return [one for one in self.tries if one.pg_tx_id is not None]
+
+
+class PortOneBooks:
+    """All payments of the store."""
+
+    def __init__(self) -> None:
+        self.payments: dict[str, Payment] = {}
+        self.executions: list[Execution] = []
+        self.keys_left: set[str] = set()
+
+    def payment(self, payment_id: str) -> Payment:
+        """The payment, made when it is first asked for."""
+        return self.payments.setdefault(payment_id, Payment(payment_id))
+
+    def running_keys(self, payment_id: str) -> set[str]:
+        """The keys under which a payment is executed at this moment."""
+        payment = self.payments.get(payment_id)
+        return {one.key for one in payment.running if one.key} if payment else set()
+
+    def is_running(self, key: str) -> bool:
+        """Whether a request under the key is executed at this moment."""
+        return key in self.running_keys(key.rpartition("-")[0])
+
+    def paid(self, payment_id: str) -> list[Try]:
+        """The tries on a payment that have taken money."""
+        payment = self.payments.get(payment_id)
+        return payment.paid() if payment else []
+
+    def has_paid(self, key: str) -> bool:
+        """Whether money was taken under the key."""
+        return any(one.key == key for one in self.paid(key.rpartition("-")[0]))
+
+    def has_declined(self, key: str) -> bool:
+        """Whether the PG has said no under the key, be it that it changed its mind later."""
+        payment = self.payments.get(key.rpartition("-")[0])
+        return payment is not None and any(one.key == key and one.failure for one in payment.tries)

@@ -1,0 +1,367 @@
+"""A PortOne in virtual time, behind the client's transport: it speaks the contract, keeps the truth, goes wrong.
+
+A charge that has arrived runs to its end whether or not anybody still listens. What it remembers of keys, what it
+shows of payments and when, and how long it takes are the world's to bend; that one paymentId is paid once is not,
+unless the run says so.
+"""
+
+import asyncio
+import hashlib
+import json
+from collections.abc import Callable
+from email.utils import format_datetime
+
+import httpx
+
+from tests.simulation.faults import OF_HOST, Fault, Point, Side
+from tests.simulation.loop import Host
+from tests.simulation.pool import stand_still
+from tests.simulation.portone_books import Execution, Payment, PortOneBooks, Try
+from tests.simulation.portone_views import Answer, answer_of_tries, payment_answer, plain, refusal
+from tests.simulation.watch import Watch
+from tests.simulation.world import HOUR, MINUTE, World
+
+KEY_MEMORY = 3 * HOUR
+# PortOne ends a charge within its minute and a little more; the product counts on 80 s after the send (at_work_for).
+HANG_SECONDS = (66.0, 74.0)
+
+SOFT = (("51", "잔액부족"), ("61", "한도초과"), ("91", "카드사 시스템 점검중"))
+HARD = (("41", "분실카드"), ("54", "유효기간 만료"))
+
+
+class Request:
+    """One request on its way."""
+
+    __slots__ = ("answer", "body", "fault", "host", "key", "left_at", "payment_id", "point", "read_seconds")
+
+    def __init__(self, point: Point, payment_id: str, host: Host, answer: "asyncio.Future[httpx.Response]") -> None:
+        self.point = point
+        self.payment_id = payment_id
+        self.host = host
+        self.answer = answer
+        self.key: str | None = None
+        self.body = b""
+        self.fault: Fault | None = None
+        self.left_at = 0.0
+        self.read_seconds = 0.0
+
+
+class _Remembered:
+    __slots__ = ("answer", "body_sha256", "first_at", "memory")
+
+    def __init__(self, body_sha256: str, first_at: float) -> None:
+        self.body_sha256 = body_sha256
+        self.first_at = first_at
+        self.memory = KEY_MEMORY
+        self.answer: Answer | None = None
+
+
+class Temper:
+    """How one billing key's card behaves."""
+
+    __slots__ = ("deleted", "hard", "soft")
+
+    def __init__(self, *, soft: float = 0.0, hard: float = 0.0) -> None:
+        self.soft = soft
+        self.hard = hard
+        self.deleted = False
+
+
+class PortOneTwin:
+    """The server."""
+
+    def __init__(self, world: World, books: PortOneBooks, *, atomic: bool, slow: float) -> None:
+        self.world = world
+        self.books = books
+        self.tempers: dict[str, Temper] = {}
+        self.atomic = atomic
+        self._slow = slow
+        self._keys: dict[str, _Remembered] = {}
+        self._count = 0
+        self._not_atomic: set[str] = set()
+        self.refuses_until = 0.0
+        self.busy_until = 0.0
+        self.suffers: Callable[[Host, Fault], None] = lambda _host, _fault: None
+
+    # --- arrival ---------------------------------------------------------------------------------------------------
+
+    def arrive(self, request: Request) -> None:
+        """A request is here."""
+        world = self.world
+        fault = world.reach(request.point, Side.AT, request.host)
+        if fault in OF_HOST:
+            self.suffers(request.host, fault)
+            fault = None
+        answer = self._turned_away(request)
+        if answer is not None:
+            self._reply(request, answer, None)
+        elif request.point in {Point.POST, Point.RESEND}:
+            self._charge(request, fault)
+        else:
+            shown = self._shown(request.payment_id)
+            answer = (
+                payment_answer(request.payment_id, shown)
+                if request.point is Point.LOOK
+                else answer_of_tries(request.payment_id, shown)
+            )
+            self._reply(request, answer, fault)
+
+    def _turned_away(self, request: Request) -> Answer | None:
+        now = self.world.loop.now
+        if request.fault is Fault.UNAUTHORISED:
+            self.refuses_until = max(self.refuses_until, now + self.world.random.uniform(0.0, 20 * MINUTE))
+        if request.fault is Fault.UNAUTHORISED or (now < self.refuses_until and self.world.faulty):
+            return refusal(401, "UNAUTHORIZED")
+        if request.fault is Fault.TOO_MANY or (now < self.busy_until and self.world.faulty):
+            return Answer(429, b'{"type":"TOO_MANY_REQUESTS"}', {"retry-after": str(self.world.random.randint(0, 9))})
+        if request.fault is Fault.BROKEN:
+            return plain(self.world.random.choice((500, 502, 503, 504)))
+        return None
+
+    # --- a charge --------------------------------------------------------------------------------------------------
+
+    def _charge(self, request: Request, fault: Fault | None) -> None:
+        now, key = self.world.loop.now, request.key
+        body_sha256 = hashlib.sha256(request.body).hexdigest()
+        known = self._keys.get(key) if key else None
+        if known and known.answer is not None and now - known.first_at >= known.memory:
+            known = None
+        if known is None:
+            known = _Remembered(body_sha256, now)
+            if key:
+                self._keys[key] = known
+            self._run(request, known, fault)
+        elif known.body_sha256 != body_sha256:
+            self.world.find(f"PortOne got other bytes under {key}")
+            self._reply(request, refusal(400, "INVALID_REQUEST"), fault)
+        elif known.answer is None:
+            self._reply(request, refusal(409, "IDEMPOTENCY_OUTSTANDING_REQUEST"), fault)
+        else:
+            self._reply(request, known.answer, fault)
+
+    def _run(self, request: Request, known: _Remembered, fault: Fault | None) -> None:
+        world = self.world
+        billing_key = json.loads(request.body)["billingKey"]
+        temper = self.tempers[billing_key]
+        if fault is Fault.KEY_DELETED:
+            temper.deleted = True
+        if fault is Fault.KEY_EARLY:
+            known.memory = world.random.uniform(20 * MINUTE, 2 * HOUR)
+        if fault is Fault.KEY_LATE:
+            known.memory = 24 * HOUR
+        payment = self.books.payment(request.payment_id)
+        if fault is Fault.NOT_ATOMIC or not self.atomic:
+            self._not_atomic.add(request.payment_id)
+        if payment.paid():
+            known.answer = refusal(409, "ALREADY_PAID")
+        elif temper.deleted:
+            known.answer = refusal(409, "BILLING_KEY_ALREADY_DELETED")
+        if known.answer is not None:
+            self._reply(request, known.answer, fault)
+            return
+        execution = Execution(request.payment_id, request.key, known.body_sha256, world.loop.now)
+        self._watch_overlap(payment, execution)
+        payment.running.append(execution)
+        self.books.executions.append(execution)
+        seconds = self._seconds(fault)
+        if fault is Fault.ANSWER_LOST and world.random.random() < 0.7:
+            # The connection dies while the charge is under way, and the worker notices at once.
+            self._lose(request, world.random.uniform(0.0, seconds))
+        world.loop.call_later(
+            seconds, self._end, request, known, execution, fault, temper, context=world.portone_host.context
+        )
+
+    def _seconds(self, fault: Fault | None) -> float:
+        chance = self.world.random
+        if fault is Fault.HANG:
+            return chance.uniform(*HANG_SECONDS)
+        if fault is Fault.NOT_ATOMIC or chance.random() < self._slow:
+            return chance.uniform(4.0, 58.0)
+        return chance.uniform(0.2, 3.0)
+
+    def _watch_overlap(self, payment: Payment, execution: Execution) -> None:
+        for other in payment.running:
+            self.world.find(f"two executions of {payment.payment_id} at once: {other.key} and {execution.key}")
+
+    def _end(
+        self, request: Request, known: _Remembered, execution: Execution, fault: Fault | None, temper: Temper
+    ) -> None:
+        world = self.world
+        payment = self.books.payment(request.payment_id)
+        execution.ended_at = world.loop.now
+        payment.running.remove(execution)
+        if payment.paid() and request.payment_id not in self._not_atomic:
+            known.answer = refusal(409, "ALREADY_PAID")
+        else:
+            known.answer = self._try(request, payment, fault, temper)
+        self._reply(request, known.answer, fault)
+
+    def _try(self, request: Request, payment: Payment, fault: Fault | None, temper: Temper) -> Answer:
+        world, chance = self.world, self.world.random
+        order = json.loads(request.body)
+        self._count += 1
+        now = world.portone_clock.now()
+        seconds = chance.uniform(10.0, 6 * HOUR) if fault is Fault.INVISIBLE else 0.0
+        one = Try(
+            transaction_id=f"tx-{self._count}",
+            key=request.key,
+            amount_minor=order["amount"]["total"],
+            currency=order["currency"],
+            requested_at=now,
+            changed_at=now,
+            visible_from=world.loop.now + seconds,
+        )
+        payment.tries.append(one)
+        words = self._declined_words(fault, temper)
+        if words is None:
+            self._take(payment, one)
+            paid = {"payment": {"pgTxId": one.pg_tx_id, "paidAt": now.isoformat()}}
+            return Answer(200, json.dumps(paid).encode(), {})
+        one.failure = words
+        world.counts["declines"] += 1
+        world.tell(f"portone declines {request.key} {words[0]}")
+        if fault is Fault.LATE_SUCCESS:
+            self._later(payment, one, chance.uniform(30.0, 20 * HOUR))
+        body = {"type": "PG_PROVIDER", "message": "결제 실패", "pgCode": words[0], "pgMessage": words[1]}
+        return Answer(502, json.dumps(body).encode(), {})
+
+    def _declined_words(self, fault: Fault | None, temper: Temper) -> tuple[str, str] | None:
+        chance = self.world.random
+        drawn = chance.random()
+        if fault is Fault.DECLINE_HARD or drawn < temper.hard:
+            return chance.choice(HARD)
+        if fault in {Fault.DECLINE_SOFT, Fault.LATE_SUCCESS} or drawn < temper.hard + temper.soft:
+            return chance.choice(SOFT)
+        return None
+
+    def _take(self, payment: Payment, one: Try) -> None:
+        self._count += 1
+        one.pg_tx_id = f"pg-{self._count}"
+        self.world.counts["charges"] += 1
+        self.world.tell(f"portone charges {one.key} {one.pg_tx_id}")
+        if len(payment.paid()) > 1:
+            self.world.find(f"PAID TWICE: {payment.payment_id} under {[paid.key for paid in payment.paid()]}")
+
+    def _later(self, payment: Payment, one: Try, seconds: float) -> None:
+        context = self.world.portone_host.context
+        self.world.loop.call_later(seconds, self._pays_after_all, payment, one, context=context)
+
+    def _pays_after_all(self, payment: Payment, one: Try) -> None:
+        if payment.running:
+            self._later(payment, one, MINUTE)
+        elif not payment.paid():
+            one.changed_at = self.world.portone_clock.now()
+            self.world.counts["late successes"] += 1
+            self._take(payment, one)
+
+    # --- a look ----------------------------------------------------------------------------------------------------
+
+    def _shown(self, payment_id: str) -> list[Try]:
+        payment = self.books.payments.get(payment_id)
+        now = self.world.loop.now
+        return [one for one in payment.tries if one.visible_from <= now] if payment else []
+
+    # --- the way back ----------------------------------------------------------------------------------------------
+
+    def _reply(self, request: Request, answer: Answer, fault: Fault | None) -> None:
+        world = self.world
+        if fault is Fault.BROKEN_AFTER:
+            answer = plain(world.random.choice((500, 502, 504)))
+        elif fault is Fault.GARBAGE:
+            answer = Answer(200, world.random.choice((b"<html>", b"{}", b'{"payment":{}}', b'{"payment":')), {})
+        if fault is Fault.ANSWER_LOST:
+            self._lose(request, world.random.choice((0.01, request.read_seconds)))
+            return
+        delay = world.delay()
+        late = world.loop.now + delay - request.left_at - request.read_seconds
+        if late > 0.0:
+            self._lose(request, max(delay - late, 0.0))
+        else:
+            world.loop.call_later(delay, self.deliver, request, answer, context=request.host.context)
+
+    def _lose(self, request: Request, seconds: float) -> None:
+        left = request.left_at + request.read_seconds - self.world.loop.now
+        self.world.loop.call_later(
+            max(min(seconds, left), 0.0), self.deliver, request, None, context=request.host.context
+        )
+
+    def deliver(self, request: Request, answer: Answer | None) -> None:
+        """In the worker: the answer, or a connection that died, or time that ran out."""
+        if request.answer.done():
+            return
+        world = self.world
+        late = world.loop.now - request.left_at > request.read_seconds + 0.001
+        if answer is None or (late and world.random.random() < 0.5):
+            # Which error a transport raises says nothing, and so it is a different one each time.
+            kinds = (httpx.ReadTimeout, httpx.ConnectTimeout, httpx.RemoteProtocolError, httpx.ReadError)
+            request.answer.set_exception(world.random.choice(kinds)("lost"))
+            return
+        date = format_datetime(world.portone_clock.now().replace(microsecond=0), usegmt=True)
+        headers = {"date": date, "content-type": "application/json", **answer.headers}
+        request.answer.set_result(httpx.Response(answer.status, headers=headers, content=answer.body))
+
+
+def _always() -> bool:
+    return True
+
+
+class TwinTransport(httpx.AsyncBaseTransport):
+    """What the product's client sends through, on one worker's host."""
+
+    def __init__(self, portone: PortOneTwin, watch: Watch, host: Host) -> None:
+        self._portone = portone
+        self._watch = watch
+        self._host = host
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Bytes out, bytes in."""
+        portone, world = self._portone, self._portone.world
+        sent = self._read(request)
+        fault = world.reach(sent.point, Side.BEFORE, self._host)
+        if fault in OF_HOST:
+            portone.suffers(self._host, fault)
+            await stand_still(world, self._host)
+        elif fault is Fault.SLOW_CONNECT:
+            await world.pause(world.random.uniform(0.5, 4.9))
+        # The product's transport asks whether it is still in time when the connection stands, and so does this one.
+        if not request.extensions.get("in_time", _always)():
+            raise httpx.ConnectError("too late")
+        sent.fault = fault
+        self._leave(sent)
+        response = await sent.answer
+        fault = world.reach(sent.point, Side.AFTER, self._host)
+        if fault is not None:
+            portone.suffers(self._host, fault)
+            await stand_still(world, self._host)
+        return response
+
+    def _read(self, request: httpx.Request) -> Request:
+        parts = request.url.path.split("/")
+        sends = request.method == "POST"
+        point = Point.LOOK if len(parts) == 3 else Point.TRIES
+        sent = Request(point, parts[2], self._host, self._portone.world.loop.create_future())
+        sent.read_seconds = request.extensions["timeout"]["read"]
+        if sends:
+            header = request.headers.get("idempotency-key")
+            sent.key = header.strip('"') if header else None
+            sent.body = request.content
+            sent.point = Point.RESEND if sent.key in self._portone.books.keys_left else Point.POST
+        return sent
+
+    def _leave(self, sent: Request) -> None:
+        portone, world = self._portone, self._portone.world
+        books = portone.books
+        sent.left_at = world.loop.now
+        world.tell(f"sends {self._host.name} {sent.point} {sent.key or sent.payment_id}")
+        world.counts[f"requests {sent.point}"] += 1
+        if sent.point in {Point.POST, Point.RESEND}:
+            self._watch.sends(self._host, sent.payment_id, sent.key, sent.body)
+            books.keys_left.add(sent.key or "")
+        if sent.fault is Fault.REQUEST_LOST:
+            seconds = world.random.choice((0.01, 4.0, sent.read_seconds))
+            world.loop.call_later(seconds, portone.deliver, sent, None, context=self._host.context)
+        else:
+            world.loop.call_later(world.delay(), portone.arrive, sent, context=world.portone_host.context)
+
+    async def aclose(self) -> None:
+        """Nothing is kept open."""

@@ -1,0 +1,202 @@
+"""What may never happen, judged at the moment at which it would: between workers, store twin and PortOne twin.
+
+It is told of every statement and every request and changes nothing. It must not excuse a broken rule; where the world
+itself breaks a premise (a failover has lost a row, a frozen worker's decision was made in time) the premise is checked.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+from billing_worker.billing.states import ATTEMPT_MOVES, CYCLE_MOVES, AttemptStatus, CycleStatus
+from tests.simulation.clocks import ServerClock
+from tests.simulation.faults import Point
+from tests.simulation.loop import Host
+from tests.simulation.portone_books import PortOneBooks
+from tests.simulation.store_twin import StoreTwin
+from tests.simulation.world import World
+
+INTENT, RESEND = Point.INTENT.value, Point.NOTE_RESEND.value
+
+Row = dict[str, Any]
+RowKey = tuple[int, int]
+
+
+class Watch:
+    """Compares what is done with what may be."""
+
+    def __init__(self, world: World, twin: StoreTwin, portone: PortOneBooks, *, send_window_seconds: float) -> None:
+        self._world = world
+        self._books = twin._books
+        self._portone = portone
+        self._send_window_seconds = send_window_seconds
+        self.walls: dict[Host, ServerClock] = {}
+        self._asked: dict[tuple[Host, str], float] = {}
+        self._may_send: dict[tuple[Host, str], float] = {}
+        self._body_of: dict[str, bytes] = {}
+        self._shard_of: dict[str, int] = {}
+        self._lost: set[str] = set()
+        self._attempts: dict[RowKey, Row] = {}
+        self._cycles: dict[RowKey, Row] = {}
+        self._entries: list[Row] = []
+
+    # --- statements ------------------------------------------------------------------------------------------------
+
+    def asked(self, host: Host, name: str, arguments: tuple[object, ...]) -> None:
+        """A worker is about to write an intent, or that it will send again."""
+        if name in {INTENT, RESEND}:
+            self._clock_is_right(host, name)
+        if name == INTENT:
+            for shard, key, body in _intents(arguments):
+                self._asked[host, key] = self._world.loop.now
+                self._shard_of[key] = shard
+                if self._body_of.setdefault(key, body) != body:
+                    self._world.find(f"other bytes under one key: {key}")
+        elif name == RESEND:
+            self._asked[host, _key_in(arguments)] = self._world.loop.now
+
+    def _clock_is_right(self, host: Host, name: str) -> None:
+        """Who has had a wrong clock for two minutes, and was awake, begins no send."""
+        wrong_since, now = self.walls[host].wrong_since, self._world.loop.now
+        if wrong_since is not None and now - max(wrong_since, host.thawed_at) > 120.0:
+            self._world.find(f"{host} begins {name} with a clock that is wrong for {now - wrong_since:.0f} s")
+
+    def acknowledged(self, host: Host, name: str, arguments: tuple[object, ...], rows: Sequence[Row]) -> None:
+        """The worker has been told that it is written."""
+        if name == INTENT:
+            opened = {row["payment_id"] for row in rows}
+            for _, key, _ in _intents(arguments):
+                if key.rpartition("-")[0] in opened:
+                    self._may_send[host, key] = self._asked[host, key]
+        elif name == RESEND and rows:
+            key = _key_in(arguments)
+            self._may_send[host, key] = self._asked[host, key]
+
+    def written(self, name: str) -> bool:
+        """A statement may have changed rows: every change must be a move that the tables of states.py allow.
+
+        Returns whether anything has changed.
+        """
+        changed = False
+        attempts, cycles, entries = self._books.attempts.rows, self._books.cycles.rows, self._books.ledger.rows
+        for row_key, row in attempts.items():
+            old = self._attempts.get(row_key)
+            if old is not row:
+                self._attempts[row_key] = row
+                changed = True
+                self._attempt_moved(old, row, name)
+        for row_key, row in cycles.items():
+            old = self._cycles.get(row_key)
+            if old is not row:
+                self._cycles[row_key] = row
+                changed = True
+                self._cycle_moved(old, row, name)
+        before = len(self._entries)
+        if len(entries) < before or (before and entries[before - 1] is not self._entries[-1]):
+            self._world.find(f"the ledger was changed by {name}")
+        self._entries.extend(entries[before:])
+        return changed
+
+    def restored(self) -> None:
+        """A failover has put an older state in the place of this one; what is gone was lost by the server."""
+        attempts = self._books.attempts.rows
+        there = {row["idempotency_key"] for row in attempts.values()}
+        self._lost |= {row["idempotency_key"] for row in self._attempts.values()} - there
+        self._attempts = dict(attempts)
+        self._cycles = dict(self._books.cycles.rows)
+        self._entries = list(self._books.ledger.rows)
+
+    def _attempt_moved(self, old: Row | None, new: Row, name: str) -> None:
+        key = new["idempotency_key"]
+        if old is None:
+            if new["status"] != AttemptStatus.OPEN:
+                self._world.find(f"{name}: attempt {key} was not opened")
+            if name != INTENT:
+                self._world.find(f"{name}: attempt {key} was opened without an intent")
+            self._older_are_proven(new)
+            self._lost.discard(key)
+            return
+        if old["idempotency_key"] != key or old["payment_id"] != new["payment_id"]:
+            self._world.find(f"{name}: attempt {key} has become another one")
+        if old["status"] != new["status"]:
+            if AttemptStatus(new["status"]) not in ATTEMPT_MOVES[AttemptStatus(old["status"])]:
+                self._world.find(f"{name}: attempt {key} went from {old['status']} to {new['status']}")
+            self._world.counts[f"attempt {new['status']}"] += 1
+            self._verdict_is_true(new)
+
+    def _cycle_moved(self, old: Row | None, new: Row, name: str) -> None:
+        if old is None or old["status"] == new["status"]:
+            return
+        if CycleStatus(new["status"]) not in CYCLE_MOVES[CycleStatus(old["status"])]:
+            self._world.find(f"{name}: cycle {new['payment_id']} went from {old['status']} to {new['status']}")
+
+    def _older_are_proven(self, new: Row) -> None:
+        """No key is new on a payment while an older try of it may still take money."""
+        running = self._portone.running_keys(new["payment_id"]) - {new["idempotency_key"]}
+        if running:
+            self._world.find(f"attempt {new['idempotency_key']} opened while {', '.join(sorted(running))} is executed")
+
+    def _verdict_is_true(self, row: Row) -> None:
+        """What an attempt is closed as must be so at PortOne, at this very moment."""
+        key, status = row["idempotency_key"], AttemptStatus(row["status"])
+        paid = self._portone.paid(row["payment_id"])
+        wrong = ""
+        match status:
+            case AttemptStatus.PAID:
+                wrong = "" if paid else "nothing is paid"
+            case AttemptStatus.DECLINED:
+                wrong = "" if self._portone.has_declined(key) else "nothing was declined"
+            case AttemptStatus.REFUSED | AttemptStatus.VOIDED:
+                wrong = "it has been paid" if self._portone.has_paid(key) else ""
+                if self._portone.is_running(key):
+                    wrong = "it is being executed"
+            case AttemptStatus.OPEN:
+                wrong = "nothing opens an attempt again"
+        if wrong:
+            self._world.find(f"attempt {key} is written down as {status}, and at PortOne {wrong}")
+
+    # --- requests --------------------------------------------------------------------------------------------------
+
+    def sends(self, host: Host, payment_id: str, key: str | None, body: bytes) -> None:
+        """The bytes of a charge leave a worker."""
+        if key is None:
+            self._world.find(f"a charge of {payment_id} was sent without a key")
+            return
+        asked_at = self._may_send.get((host, key))
+        if asked_at is None:
+            self._world.find(f"{key} was sent without an acknowledged intent of {host}")
+            return
+        late = self._world.loop.now - asked_at - self._send_window_seconds
+        if late >= 0.0:
+            self._world.find(f"{key} was sent {late:.1f} s after its deadline")
+        if self._body_of.get(key) != hashlib.sha256(body).digest():
+            self._world.find(f"{key} was sent with bytes that are not its intent's")
+        if key.rpartition("-")[0] != payment_id:
+            self._world.find(f"{key} was sent for {payment_id}")
+        self._row_allows(key)
+
+    def _row_allows(self, key: str) -> None:
+        """The database has the attempt, it is open, and its cycle is not paid."""
+        shard = self._shard_of[key]
+        found = self._books.attempts.unique("attempts_idempotency_key").entries.get((shard, key))
+        if found is None:
+            if key not in self._lost:
+                self._world.find(f"{key} was sent, and the database has no such attempt")
+            return
+        row = self._books.attempts.rows[found]
+        cycle = self._books.cycles.rows[shard, row["cycle_id"]]
+        if row["status"] != AttemptStatus.OPEN or cycle["status"] == CycleStatus.PAID:
+            self._world.find(f"{key} was sent while it was {row['status']} and its cycle {cycle['status']}")
+
+
+def _intents(arguments: tuple[object, ...]) -> list[tuple[int, str, bytes]]:
+    """Shard, key and sha256 of every intent in the arguments of open_attempts."""
+    shards, keys, hashes = arguments[0], arguments[5], arguments[7]
+    return list(zip(shards, keys, hashes, strict=True))  # type: ignore[call-overload]
+
+
+def _key_in(arguments: tuple[object, ...]) -> str:
+    """The idempotency key among the arguments of note_resend."""
+    key = arguments[2]
+    assert isinstance(key, str), "note_resend names the attempt's key"
+    return key
