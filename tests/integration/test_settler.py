@@ -170,6 +170,30 @@ async def test_a_verdict_is_written_while_claims_have_every_connection_of_theirs
     assert settled
 
 
+async def test_a_verdict_that_waited_for_another_one_s_commit_sees_what_it_wrote(rig: Rig) -> None:
+    """Two workers settle one attempt at the same moment: both have found it open, and only one may write."""
+    # given
+    [attempt] = await opened(rig, 1)
+
+    async def is_waiting() -> bool:
+        waiting = (
+            "SELECT count(*) > 0 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+        )
+        return bool(await rig.admin.fetchval(waiting))
+
+    # when
+    async with rig.database.outcomes.transaction() as first:
+        paid = [decided(rig, attempt)]
+        won = await attempts.settle_attempts(first, paid, now=rig.clock.now(), actor="worker-2")
+        second = asyncio.create_task(rig.crew.settler.settle(decided(rig, attempt, SOFT)))
+        await eventually(is_waiting)
+
+    # then
+    assert (won, await second) == ({attempt.idempotency_key}, False)
+    assert (await rig.cycle("sub-0"))["status"] == "paid"
+    assert await rig.kinds("sub-0") == ["intent", "paid"]
+
+
 async def test_one_attempt_twice_in_a_batch_is_settled_once(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     """The worker that sent it and a look that came meanwhile have both waited for the database."""
     # given

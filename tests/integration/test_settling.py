@@ -1,6 +1,5 @@
 """Settling in Postgres: what stands is compared with what was decided upon, and all of it is written or none."""
 
-import asyncio
 import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -20,7 +19,7 @@ from billing_worker.store import attempts, cycles, subscriptions
 from billing_worker.store.attempts import Intent
 from billing_worker.store.cycles import NewCycle
 from billing_worker.store.db import Database, RowRefusedError
-from tests.builders import NOON, STORE_ID, a_plan, a_policy, eventually, some_rules
+from tests.builders import NOON, STORE_ID, a_plan, a_policy, some_rules
 from tests.conftest import DatabaseUrls
 from tests.rig import a_database
 
@@ -140,31 +139,6 @@ async def test_nothing_turns_a_paid_cycle_back(worker: Database, admin: Any, lat
 
     # then
     assert settled == set()
-    assert await admin.fetchval("SELECT status FROM billing.cycles") == "paid"
-    assert await kinds(admin) == ["intent", "paid"]
-
-
-async def test_a_verdict_that_waited_for_another_one_s_commit_sees_what_it_wrote(worker: Database, admin: Any) -> None:
-    """Two workers settle one attempt at the same moment: both have found it open, and only one may write."""
-    # given
-    await owe(worker)
-    [attempt] = await open_all(worker)
-
-    async def is_waiting() -> bool:
-        waiting = (
-            "SELECT count(*) > 0 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
-        )
-        return bool(await admin.fetchval(waiting))
-
-    # when
-    async with worker.outcomes.transaction() as first:
-        paid = [decided(attempt, Paid("pg-1", NOON))]
-        won = await attempts.settle_attempts(first, paid, now=NOON, actor="worker-2")
-        second = asyncio.create_task(write(worker, decided(attempt, SOFT, Source.LOOK)))
-        await eventually(is_waiting)
-
-    # then
-    assert (won, await second) == ({attempt.idempotency_key}, set())
     assert await admin.fetchval("SELECT status FROM billing.cycles") == "paid"
     assert await kinds(admin) == ["intent", "paid"]
 

@@ -29,7 +29,7 @@ _SLIP = re.compile(
 )
 
 _FINDING = re.compile(r"^seed \d+: (.*)$", re.MULTILINE)
-_ROW = re.compile(r"rb1[0-9a-z]{27}(-g[0-9]+)?")
+_ROW = re.compile(r"rb1[0-9a-z]{27}(-g[0-9]+)?| \(at [0-9.]+ s\)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +153,11 @@ def seen_in_simulation(ran: Ran) -> Seen:
     found = _FINDING.search(ran.output)
     if found is None or _SLIP.search(found[1]):
         return Seen(caught=False, by=found[1] if found else ran.last_line, seconds=ran.seconds, slip=True)
-    return Seen(caught=True, by=_ROW.sub("…", found[1])[:120], seconds=ran.seconds)
+    return Seen(
+        caught=True,
+        by=_ROW.sub(lambda row: "…" if row[0].startswith("rb1") else "", found[1])[:120],
+        seconds=ran.seconds,
+    )
 
 
 # What is left out spends its time on the command line, the demo, packaging and the plans of queries.
