@@ -161,33 +161,39 @@ def weigh(
         case Payment() if look.status in outcomes.PAYMENT_PAID:
             return _paid(attempt, look, rules)
         case Payment() if look.status in outcomes.PAYMENT_FAILED:
-            if is_of_attempt(attempt, look, rules):
+            if is_of_attempt(attempt, look, rules, answer=answer):
                 return _declined(look, answer)
             return _nothing_found(attempt, answer, asked_at=asked_at, now=now, rules=rules)
         case Payment():
             return _wait(attempt, now, rules, f"payment is {look.status}")
 
 
-def is_of_attempt(attempt: Attempt, payment: Payment, rules: ChargingRules) -> bool:
+def is_of_attempt(attempt: Attempt, payment: Payment, rules: ChargingRules, *, answer: Outcome | None = None) -> bool:
     """Whether a failed payment speaks of this attempt, and not of an older try on the same payment_id."""
     if payment.transaction_id in attempt.older_transaction_ids:
         return False
+    if isinstance(answer, Declined):
+        # PortOne replays the answer of a try that a failover or a restore has taken from us: it is older than the
+        # attempt, and yet it is what became of this key.
+        return True
     return payment.changed_at >= attempt.opened_at - rules.clock_skew_max
 
 
-def needs_transactions(attempt: Attempt, look: Look, rules: ChargingRules) -> bool:
+def needs_transactions(attempt: Attempt, look: Look, rules: ChargingRules, *, answer: Outcome | None = None) -> bool:
     """Whether the payment shows an older try, so that only the list of tries can show ours."""
     match look:
         case Payment(status=status) if status in outcomes.PAYMENT_FAILED:
-            return not is_of_attempt(attempt, look, rules)
+            return not is_of_attempt(attempt, look, rules, answer=answer)
         case _:
             return False
 
 
-def newest_of_attempt(attempt: Attempt, tries: Sequence[Payment], rules: ChargingRules) -> Look:
+def newest_of_attempt(
+    attempt: Attempt, tries: Sequence[Payment], rules: ChargingRules, *, answer: Outcome | None = None
+) -> Look:
     """The try among PortOne's transactions that is this attempt's: a paid one before any other. Absent if none is."""
     paid = [t for t in tries if t.status in outcomes.PAYMENT_PAID]
-    ours = paid or [t for t in tries if is_of_attempt(attempt, t, rules)]
+    ours = paid or [t for t in tries if is_of_attempt(attempt, t, rules, answer=answer)]
     return max(ours, key=lambda t: t.changed_at, default=Absent())
 
 

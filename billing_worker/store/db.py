@@ -18,6 +18,9 @@ from billing_worker.store import files
 
 # A claim of a thousand rows takes milliseconds; a connection that takes this long is a connection to a dead host.
 CONNECT_SECONDS = 10.0
+# No transaction of ours waits for anything but its next statement. Whoever is cut off in one would keep its locks, and
+# with them the rows that others skip, until the network tells the server hours later.
+IDLE_IN_TRANSACTION_SECONDS = 10.0
 # Idle connections are renewed before a firewall forgets them.
 IDLE_SECONDS = 240.0
 
@@ -276,10 +279,9 @@ def _server_settings(application_name: str) -> dict[str, str]:
     return {
         "application_name": application_name,
         "timezone": "UTC",
+        "idle_in_transaction_session_timeout": f"{IDLE_IN_TRANSACTION_SECONDS:.0f}s",
         "jit": "off",  # a claim is short; compiling it costs more than running it
         "search_path": "pg_catalog",
-        # Whoever is frozen inside a transaction must not keep its rows from the others for as long as that lasts.
-        "idle_in_transaction_session_timeout": "60s",
         # A role may be set to be spared warnings, and one of them takes an acknowledgement back.
         "client_min_messages": "warning",
         # Every statement here looks up a bounded batch by index. A plan made while a table was empty would scan

@@ -112,12 +112,15 @@ class Collector:
             answer = await self._post(attempt, began=decided)
             await self._conclude(attempt, answer.outcome, only_send=False)
 
-    async def look(self, attempt: Attempt) -> Look:
-        """Ask PortOne about the attempt, and about its single tries where the payment shows an older one."""
+    async def look(self, attempt: Attempt, *, answer: Outcome | None = None) -> Look:
+        """Ask PortOne about the attempt, and about its single tries where the payment shows an older one.
+
+        The answer that a send has just had helps to tell which try is the attempt's.
+        """
         if attempt.store_id != self._rules.store_id:
             return Unanswered("the attempt is another store's, where this worker cannot look")
         found = await self._portone.find(attempt.payment_id)
-        if charging.needs_transactions(attempt, found, self._rules):
+        if charging.needs_transactions(attempt, found, self._rules, answer=answer):
             tries = await self._portone.transactions(attempt.payment_id)
             # Where the list is not to be had, nothing is known: the older try alone must never end in voiding ours.
             match tries:
@@ -126,7 +129,7 @@ class Collector:
                 case Unanswered():
                     found = tries
                 case _:
-                    found = charging.newest_of_attempt(attempt, tries, self._rules)
+                    found = charging.newest_of_attempt(attempt, tries, self._rules, answer=answer)
         self._metrics.looks.labels(result=type(found).__name__.lower()).inc()
         return found
 
@@ -200,7 +203,7 @@ class Collector:
             log.info("attempt.without_verdict", payment_id=attempt.payment_id, reason=getattr(outcome, "reason", ""))
             return
         asked_at = self._clock.now()
-        found = await self.look(attempt)
+        found = await self.look(attempt, answer=outcome)
         weighed = charging.weigh(attempt, outcome, found, asked_at=asked_at, now=self._clock.now(), rules=self._rules)
         match weighed:
             case Wait():

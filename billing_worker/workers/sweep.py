@@ -135,6 +135,9 @@ class Slots:
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         self._freed.set()
-        if not task.cancelled() and (error := task.exception()):
-            # The attempt stays open in the database, and the reconciler follows it.
+        error = None if task.cancelled() else task.exception()
+        # Either way the attempt stays open in the database, and the reconciler follows it.
+        if isinstance(error, DatabaseGoneError):
+            log.warning("call.cut_off", reason=str(error))
+        elif error:
             log.error("call.failed", exc_info=error)

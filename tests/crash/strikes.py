@@ -176,7 +176,7 @@ class Battle:
         server = self.scene.server
         log_start = server.log_path.stat().st_size
         self.fleet.replace_the_dead()
-        there = [member for member in self.fleet.members if member.alive and member.doom is None]
+        there = [member for member in self.fleet.members if member.alive and not (member.doom or member.terminated)]
         async with full_disk.no_room(server, limit_bytes):
             await last(NO_ROOM_SECONDS)
         # Its log has no room either, so a server that went down says nothing.

@@ -177,7 +177,8 @@ def _name_called(node: cst.Call) -> str:
 def _differing_lines(old: str, new: str) -> tuple[str, str]:
     """The lines in which two files differ, each side on one line."""
     before, after = old.splitlines(), new.splitlines()
-    same_above = next((i for i, (a, b) in enumerate(zip(before, after, strict=False)) if a != b), 0)
+    shorter = min(len(before), len(after))
+    same_above = next((i for i in range(shorter) if before[i] != after[i]), shorter)
     rest_before, rest_after = before[same_above:], after[same_above:]
     while rest_before and rest_after and rest_before[-1] == rest_after[-1]:
         rest_before.pop()

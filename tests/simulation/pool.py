@@ -180,6 +180,7 @@ class Server:
         self.world.counts["failovers"] += 1
         self.world.tell(f"failover to timeline {self.twin.timeline}")
         self.watch.restored()
+        self.written()
         self.restart()
 
     # --- locks of the only transaction that has more than one statement ---------------------------------------------
@@ -187,6 +188,8 @@ class Server:
     def _locked(self, rows: Any, host: Host) -> Any:
         if isinstance(rows, Exception):
             return rows
+        if host.dead:
+            return []  # The server ends what a connection had begun that is no more.
         free = [row for row in rows if self._locks.get((row["shard"], row["subscription_id"]), host) is host]
         for row in free:
             self._locks[row["shard"], row["subscription_id"]] = host

@@ -36,6 +36,8 @@ class Watch:
         self._body_of: dict[str, bytes] = {}
         self._shard_of: dict[str, int] = {}
         self._lost: set[str] = set()
+        self._opened_anew: set[str] = set()
+        self._closed_at: dict[str, float] = {}
         self._attempts: dict[RowKey, Row] = {}
         self._cycles: dict[RowKey, Row] = {}
         self._entries: list[Row] = []
@@ -114,13 +116,16 @@ class Watch:
             if name != INTENT:
                 self._world.find(f"{name}: attempt {key} was opened without an intent")
             self._older_are_proven(new)
-            self._lost.discard(key)
+            if key in self._lost:
+                self._lost.remove(key)
+                self._opened_anew.add(key)
             return
         if old["idempotency_key"] != key or old["payment_id"] != new["payment_id"]:
             self._world.find(f"{name}: attempt {key} has become another one")
         if old["status"] != new["status"]:
             if AttemptStatus(new["status"]) not in ATTEMPT_MOVES[AttemptStatus(old["status"])]:
                 self._world.find(f"{name}: attempt {key} went from {old['status']} to {new['status']}")
+            self._closed_at.setdefault(key, self._world.loop.now)
             self._world.counts[f"attempt {new['status']}"] += 1
             self._verdict_is_true(new)
 
@@ -173,10 +178,14 @@ class Watch:
             self._world.find(f"{key} was sent with bytes that are not its intent's")
         if key.rpartition("-")[0] != payment_id:
             self._world.find(f"{key} was sent for {payment_id}")
-        self._row_allows(key)
+        self._row_allows(key, asked_at)
 
-    def _row_allows(self, key: str) -> None:
-        """The database has the attempt, it is open, and its cycle is not paid."""
+    def _row_allows(self, key: str, asked_at: float) -> None:
+        """The database has the attempt, it is open, and its cycle is not paid.
+
+        An attempt that a failover lost and that was opened anew has two senders with the same bytes and the same key:
+        the one may be paid after the other was allowed to send.
+        """
         shard = self._shard_of[key]
         found = self._books.attempts.unique("attempts_idempotency_key").entries.get((shard, key))
         if found is None:
@@ -185,6 +194,8 @@ class Watch:
             return
         row = self._books.attempts.rows[found]
         cycle = self._books.cycles.rows[shard, row["cycle_id"]]
+        if key in self._opened_anew and self._closed_at.get(key, 0.0) > asked_at:
+            return
         if row["status"] != AttemptStatus.OPEN or cycle["status"] == CycleStatus.PAID:
             self._world.find(f"{key} was sent while it was {row['status']} and its cycle {cycle['status']}")
 

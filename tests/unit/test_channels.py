@@ -56,3 +56,9 @@ def test_every_fault_of_a_name_is_told_at_once() -> None:
 def test_no_name_raises(name: str) -> None:
     for profile in PROFILES.values():
         assert isinstance(order_name_faults(profile, name), tuple)
+
+
+def test_a_name_may_be_as_long_as_its_pg_takes_to_the_byte() -> None:
+    assert order_name_faults(OTHER, "x" * 40) == ()
+    assert order_name_faults(KPN, "x" * 256) == ()
+    assert order_name_faults(OTHER, "x" * 41) == ("has 41 bytes in UTF-8, and OTHER takes 40",)

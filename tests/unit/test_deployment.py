@@ -170,3 +170,34 @@ def test_what_is_written_down_after_a_failover_or_an_adoption_is_the_same_from_t
 
     # then
     assert afterwards == (Replica() if judgement == Replica() else Same())
+
+
+def test_a_person_reads_why_a_database_is_not_billed_from() -> None:
+    def reason(changes: dict[str, Any], ours: Ours = OURS) -> str:
+        judgement = judge(RECORDED, replace(SEEN, **changes), ours, wal_seen=1000)
+        assert isinstance(judgement, FailedOver | Foreign)
+        return judgement.reason
+
+    older = "the server's WAL ends before what this worker has seen of it: an older copy was restored"
+    assert reason({"timeline": 4}) == "the server's timeline is 4, it was 3"
+    assert reason({"wal_position": 999}) == older
+    assert reason({"system_identifier": 78}) == "this database was copied to another server"
+    assert reason({"database_oid": 6}) == "this database is a copy of one on the same server"
+    assert reason({}, Ours("staging", live=True)) == "this database is deployment main's, and this worker is of staging"
+    assert reason({}, Ours("main", live=False)) == (
+        "this database is for live payments, and this worker makes test ones"
+    )
+
+
+@pytest.mark.parametrize("changes", [{"timeline": None}, {"wal_position": None}])
+def test_a_server_that_hides_either_part_of_its_wal_hides_a_failover(changes: dict[str, Any]) -> None:
+    assert unsaid(replace(SEEN, **changes)) == (
+        "the server does not show its WAL's timeline and position: a failover is not noticed"
+    )
+
+
+def test_what_was_never_written_down_differs_from_nothing() -> None:
+    unknown_before = replace(RECORDED, system_identifier=None, timeline=None)
+
+    assert judge(unknown_before, SEEN, OURS) == Same()
+    assert judge(RECORDED, replace(SEEN, system_identifier=None, timeline=None), OURS) == Same()

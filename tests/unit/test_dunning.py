@@ -387,3 +387,13 @@ def test_a_channel_pause_of_a_policy_is_kept() -> None:
     step = next_try(policy, refused("FORBIDDEN"), first_declined_at=FIRST, declines=0, now=FIRST)
 
     assert step == RetryAt(FIRST + timedelta(minutes=3))
+
+
+def test_what_the_ledger_says_of_a_cycle_that_was_given_up_never_changes() -> None:
+    assert [reason.value for reason in GiveUpReason] == ["hard_decline", "billing_key_deleted", "retries_exhausted"]
+
+
+@pytest.mark.parametrize("beyond", [float("nan"), float("inf"), 1e12, 366.1])
+def test_one_day_that_cannot_be_kept_spoils_a_policy_whose_others_could(beyond: float) -> None:
+    with pytest.raises(ValueError, match="retry days must be numbers, at most 366"):
+        DunningPolicy.of_days([1, beyond])

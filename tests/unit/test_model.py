@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from billing_worker.billing.model import ATTEMPT_NUMBER_MAX, SHARDS, idempotency_key, payment_id, shard_of
-from tests.builders import an_attempt
+from billing_worker.billing.model import ATTEMPT_NUMBER_MAX, SHARDS, Customer, idempotency_key, payment_id, shard_of
+from tests.builders import a_claimed_cycle, an_attempt
 
 BUSINESS_KEYS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=120)
 
@@ -88,3 +88,26 @@ def test_an_attempt_s_repr_does_not_show_its_request() -> None:
     attempt = an_attempt(request_body=b'{"billingKey":"bk-secret"}')
 
     assert "bk-secret" not in f"{attempt!r} {attempt}"
+
+
+def test_a_first_payment_of_a_period_is_no_correction() -> None:
+    period = {"store_id": "store-1", "business_key": "sub-1", "period_start_on": date(2026, 1, 31)}
+
+    assert payment_id(**period) == payment_id(**period, correction_number=0) == "rb14s5v7us5mgqtrzgf7qhpwthcgev"
+
+
+def test_no_repr_of_a_cycle_shows_who_pays() -> None:
+    shown = repr(a_claimed_cycle())
+
+    assert "홍길동" not in shown
+    assert "010-1234-5678" not in shown
+    assert "bk-ok-1" not in shown
+
+
+def test_who_is_not_described_is_described_by_nothing() -> None:
+    assert Customer("customer-1") == Customer("customer-1", name="", phone="", email="")
+
+
+def test_an_attempt_that_is_open_has_neither_an_end_nor_a_pg_s_id() -> None:
+    assert an_attempt().settled_at is None
+    assert an_attempt().pg_tx_id is None

@@ -42,3 +42,7 @@ def test_the_won_is_never_multiplied() -> None:
 
 def test_the_same_number_of_another_currency_is_other_money() -> None:
     assert Money(9900, "KRW") != Money(9900, "JPY")
+
+
+def test_the_largest_amount_is_a_thousand_million() -> None:
+    assert Money(1_000_000_000, "KRW").amount_minor == AMOUNT_MINOR_MAX == 10**9

@@ -16,8 +16,15 @@ from billing_worker.billing.outcomes import (
     PAYMENT_FAILED,
     PAYMENT_PAID,
     PAYMENT_PENDING,
+    Declined,
+    NoVerdict,
+    Paid,
+    Payment,
+    Unanswered,
+    read_charge_error,
 )
 from billing_worker.portone.wire import charge_body
+from tests.builders import NOON
 
 _BESIDE_THE_CLONE = Path(__file__).parents[3] / "shared/reference/portone-v2.openapi.json"
 
@@ -100,3 +107,36 @@ def test_what_we_send_has_only_documented_fields_and_all_required_ones(openapi: 
     ):
         assert set(item) <= set(schemas[schema]["properties"])
         assert set(schemas[schema].get("required", ())) <= set(item)
+
+
+def test_a_type_that_nobody_has_documented_is_no_verdict() -> None:
+    assert read_charge_error("SOMETHING_NEW", "왜") == NoVerdict("unknown error type")
+
+
+def test_what_an_outcome_leaves_out_is_nothing() -> None:
+    assert Declined("51", "왜").transaction_id is None
+    assert NoVerdict("silence").resend is False
+    assert NoVerdict("silence").look_now is False
+    assert NoVerdict("silence").retry_after_seconds is None
+    assert Unanswered("silence").retry_after_seconds is None
+    assert (Paid("pg-1", NOON).transaction_id, Paid("pg-1", NOON).refunded_minor) == (None, 0)
+
+
+def test_what_a_look_does_not_show_is_nothing() -> None:
+    found = Payment(
+        status="READY",
+        transaction_id="tx-1",
+        amount_minor=1,
+        currency="KRW",
+        store_id="store-1",
+        is_test=None,
+        requested_at=NOON,
+        changed_at=NOON,
+    )
+
+    assert (found.pg_tx_id, found.paid_at, found.refunded_minor) == (None, None, 0)
+    assert (found.failure_code, found.failure_message) == ("", "")
+
+
+def test_a_decline_without_a_word_of_the_pg_has_portone_s_message_and_no_code() -> None:
+    assert read_charge_error("PG_PROVIDER", "왜") == Declined(code="", message="왜")

@@ -272,3 +272,23 @@ def test_a_day_that_a_zone_never_had_is_due_when_the_next_one_begins(zone: str, 
     before, never, after = (due_at(daily, nth_period(daily, number)) for number in (1, 2, 3))
 
     assert before < never == after
+
+
+def test_the_moment_of_a_change_is_told_in_utc() -> None:
+    cadence = Cadence(PeriodUnit.DAY, 1, date(2026, 3, 29), "Europe/Berlin", time(2, 30))
+
+    due = due_at(cadence, nth_period(cadence, 1))
+
+    assert due == datetime(2026, 3, 29, 1, 0, tzinfo=UTC)
+    assert due.tzinfo is UTC
+
+
+def test_the_last_day_of_the_calendar_can_begin_a_period_s_end() -> None:
+    cadence = Cadence(PeriodUnit.DAY, 1, date(9999, 12, 30), "UTC", time(0))
+
+    assert nth_period(cadence, 1) == Period(date(9999, 12, 30), date(9999, 12, 31))
+
+
+@pytest.mark.parametrize("zone", ["localtime", "Factory"])
+def test_a_zone_that_each_host_reads_otherwise_is_no_zone(zone: str) -> None:
+    assert zone not in known_zones()

@@ -74,3 +74,22 @@ def test_another_currency_is_another_subscription() -> None:
     (fault,) = refused_changes(won, replace(won, price=Money(9900, "USD")))
 
     assert fault.column == "currency"
+
+
+def test_only_another_currency_is_called_other_money() -> None:
+    won = plan_of()
+
+    (money,) = refused_changes(won, replace(won, price=Money(9900, "USD")))
+    (zone,) = refused_changes(won, plan_of(zone="UTC"))
+
+    assert (money.column, money.reason) == ("currency", "cannot change; end this subscription and add another")
+    assert (zone.column, zone.reason) == ("zone", "moves dates; end this subscription and add another")
+
+
+def test_another_payer_is_a_change_and_no_address_is_quoted() -> None:
+    first, new = plan_of(customer_email="a@example.com"), plan_of(customer_id="cust-2", customer_email="b@example.com")
+
+    assert changes(first, new) == (
+        Change("customer_id", "cust-1", "cust-2"),
+        Change("customer_email", "given", "given"),
+    )

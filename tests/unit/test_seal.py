@@ -55,3 +55,28 @@ WHOLE = lines_of(HEADS)
 def test_what_is_no_whole_seal_is_refused(lines: list[str]) -> None:
     with pytest.raises(SealError):
         read(lines)
+
+
+def test_a_seal_s_lines_are_what_every_seal_s_were() -> None:
+    root = hashlib.sha256("".join(line + "\n" for line in WHOLE[:-1]).encode()).hexdigest()
+
+    assert WHOLE[1] == f'{{"business_key": "구독 2\\n", "sequence": 1, "entry_hash": "{"cd" * 32}"}}'
+    assert WHOLE[-1] == f'{{"heads": 3, "root": "{root}"}}'
+    assert lines_of([]) == [f'{{"heads": 0, "root": "{hashlib.sha256().hexdigest()}"}}']
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        ([*WHOLE[:-1], WHOLE[-1].replace('"heads": 3', '"heads": 2')], "does not fit the lines before it"),
+        ([*WHOLE[:-1], WHOLE[-1].replace('"root": "', '"root": "0')], "does not fit the lines before it"),
+        ([*WHOLE, WHOLE[0]], "something follows the last line"),
+        (WHOLE[:-1], "its last line is missing"),
+        (['{"heads": 3}'], "a line is no head"),
+        (['{"root": "ab"}'], "a line is no head"),
+        (["not JSON"], "a line is not JSON"),
+    ],
+)
+def test_a_person_reads_what_is_wrong_with_a_seal(lines: list[str], words: str) -> None:
+    with pytest.raises(SealError, match=words):
+        read(lines)

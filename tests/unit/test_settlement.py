@@ -515,3 +515,18 @@ def test_only_what_counts_against_the_customer_uses_up_a_try(verdict: Verdict) -
 
     counts = isinstance(verdict, Declined | Refused) and counts_as_decline(verdict)
     assert done.declines_added == int(counts)
+
+
+def test_a_verdict_says_nothing_of_what_it_does_not_change() -> None:
+    paid, unpaid = settled(an_attempt(), PAID), settled(an_attempt(), NO_CARD)
+
+    assert (paid.claimable_at, paid.held_reason, paid.transaction_id) == (None, None, None)
+    assert (paid.decline_code, paid.decline_message, paid.declines_added) == (None, None, 0)
+    assert (unpaid.transaction_id, unpaid.pg_tx_id, unpaid.paid_at, unpaid.held_reason) == (None, None, None, None)
+
+
+def test_an_entry_says_nothing_that_it_was_not_given() -> None:
+    bare = Entry(EntryKind.OPERATOR, Source.OPERATOR)
+
+    assert (bare.amount_minor, bare.pg_tx_id) == (None, None)
+    assert (bare.code, bare.message, bare.actor) == ("", "", "")

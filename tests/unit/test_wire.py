@@ -311,3 +311,31 @@ def test_an_http_date_is_an_instant_or_none() -> None:
     assert read_http_date(None) is None
     assert read_http_date("Tue, 99 Sep 2026 09:00:00 GMT") is None
     assert read_http_date("") is None
+
+
+def test_a_wish_that_is_no_date_is_none_however_good_portone_s_own_clock_is() -> None:
+    date = "Tue, 01 Sep 2026 00:00:00 GMT"
+
+    assert retry_after_seconds({"retry-after": "soon", "date": date}) is None
+    assert retry_after_seconds({"date": date}) is None
+
+
+def test_no_date_that_a_calendar_has_is_too_late_to_be_read() -> None:
+    assert read_http_date("Fri, 31 Dec 9999 23:59:59 -2359") is None
+
+
+def test_instants_are_read_as_utc_whatever_zone_they_are_written_in() -> None:
+    paid = read_charge(200, {}, b'{"payment":{"pgTxId":"kpn-1","paidAt":"2026-09-01T09:00:03+09:00"}}')
+    date = read_http_date("Tue, 01 Sep 2026 09:00:00 +0900")
+
+    assert isinstance(paid, Paid)
+    assert paid.paid_at.tzinfo is UTC
+    assert date is not None
+    assert date.tzinfo is UTC
+
+
+def test_nothing_is_cut_out_of_a_message_where_no_secret_is_known() -> None:
+    message = error_body("PG_PROVIDER", pgMessage="why? because?")
+
+    assert read_charge(502, {}, message) == Declined(code="", message="why? because?")
+    assert read_charge(502, {}, message, sent=b'{"billingKey":5}') == Declined(code="", message="why? because?")

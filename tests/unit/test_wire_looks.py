@@ -251,3 +251,20 @@ def test_a_failure_shows_no_secret_that_the_pg_repeats() -> None:
     assert (found.failure_code, found.failure_message) == ("[billing key]", "no [billing key], [API secret]")
     assert (other.failure_code, other.failure_message) == ("", "no [billing key], [API secret]")
     assert (listed[0].failure_code, listed[0].failure_message) == (found.failure_code, found.failure_message)
+
+
+def test_nothing_is_cut_out_of_a_failure_where_no_secret_is_known() -> None:
+    failure = {"pgCode": "?", "pgMessage": "why?"}
+
+    found = look_at(a_payment(status="FAILED", billingKey=None, failure=failure))
+    listed = read_transactions(
+        200,
+        {},
+        json.dumps({"items": [a_transaction(status="FAILED", billingKey=None, failure=failure)]}).encode(),
+        payment_id="rb1payment",
+    )
+
+    assert isinstance(found, Payment)
+    assert (found.failure_code, found.failure_message) == ("?", "why?")
+    assert isinstance(listed, tuple)
+    assert listed[0].failure_message == "why?"
