@@ -57,10 +57,10 @@ def _teeth() -> str:
     return path.read_text(encoding="utf-8") if path.exists() else ""
 
 
-def main() -> None:
+def write() -> None:
     """Write the page."""
     PAGE_FILE.write_text(page(PAGE_FILE.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 if __name__ == "__main__":
-    main()
+    write()

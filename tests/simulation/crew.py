@@ -20,8 +20,9 @@ from billing_worker.workers.fitness import StartUpRefusedError, refuse_moved
 from tests.simulation.clocks import HostClock, ServerClock
 from tests.simulation.loop import Host
 from tests.simulation.pool import Server, TwinPool, connected
-from tests.simulation.portone_twin import PortOneTwin, TwinTransport
-from tests.simulation.portone_views import STORE_ID
+from tests.simulation.portone_books import STORE_ID
+from tests.simulation.portone_transport import TwinTransport
+from tests.simulation.portone_twin import PortOneTwin
 from tests.simulation.watch import Watch
 from tests.simulation.world import World
 

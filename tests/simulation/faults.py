@@ -71,8 +71,11 @@ class Fault(StrEnum):
     KEY_LATE = "key_kept_late"
     DECLINE_SOFT = "decline_soft"
     DECLINE_HARD = "decline_hard"
+    DECLINE_DUPLICATE = "decline_duplicate"  # the PG says that it has been paid already
     LATE_SUCCESS = "late_success"  # FAILED, and hours later PAID after all
     INVISIBLE = "invisible"  # not shown for a while
+    STALE_RECORD = "stale_record"  # charged, and the record says FAILED for hours
+    DIFFERS = "payment_differs"  # somebody else's payment under our id, or ours with another amount or channel
     KEY_DELETED = "billing_key_deleted"
 
 
@@ -107,7 +110,8 @@ _SIDE_OF = {
 _ONLY_SENDS = frozenset(
     {
         Fault.HANG, Fault.NOT_ATOMIC, Fault.KEY_EARLY, Fault.KEY_LATE, Fault.DECLINE_SOFT, Fault.DECLINE_HARD,
-        Fault.LATE_SUCCESS, Fault.INVISIBLE, Fault.KEY_DELETED,
+        Fault.DECLINE_DUPLICATE, Fault.LATE_SUCCESS, Fault.INVISIBLE, Fault.STALE_RECORD, Fault.DIFFERS,
+        Fault.KEY_DELETED,
     }
 )  # fmt: skip
 

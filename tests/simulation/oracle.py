@@ -10,8 +10,9 @@ from types import SimpleNamespace
 from typing import Any
 
 from billing_worker.billing.audit import AttemptFacts, CycleFacts, disagreements
-from billing_worker.billing.periods import due_at, nth_period
-from tests.simulation.portone_books import PortOneBooks
+from tests.simulation import oracle_asking
+from tests.simulation.oracle_dates import first_day, owed_from
+from tests.simulation.portone_books import Payment, PortOneBooks
 from tests.simulation.scenario import Plan
 from tests.simulation.store_twin import StoreTwin
 
@@ -27,6 +28,7 @@ def faults(twin: StoreTwin, portone: PortOneBooks, plan: Plan, now: datetime) ->
     """Everything that is wrong, in words."""
     cycles, attempts, ledger = twin.table("cycles"), twin.table("attempts"), twin.table("ledger")
     yield from _money(portone, cycles, ledger)
+    yield from oracle_asking.faults(portone, plan.dunning)
     yield from _missed(twin.table("subscriptions"), plan, cycles, now)
     yield from _forgotten(cycles, attempts, now)
     yield from _stories(cycles, attempts, ledger)
@@ -41,21 +43,46 @@ def _money(portone: PortOneBooks, cycles: list[Row], ledger: list[Row]) -> Itera
             entered[entry["payment_id"]].append(entry)
     known = {cycle["payment_id"] for cycle in cycles}
     for payment_id, payment in portone.payments.items():
-        paid, entries = payment.paid(), entered.pop(payment_id, [])
+        entries = entered.pop(payment_id, [])
         if payment.tries and payment_id not in known:
             yield f"phantom: {payment_id} is at PortOne and no cycle has it"
-        if len(paid) > 1 or len(entries) > 1:
-            yield f"paid twice: {payment_id} is paid {len(paid)} times at PortOne, {len(entries)} times in the ledger"
-        if paid and not entries:
-            yield f"lost: {payment_id} is paid at PortOne and not in the ledger"
-        if entries and not paid:
-            yield f"phantom: {payment_id} is paid in the ledger and not at PortOne"
-        for one, entry in zip(paid, entries, strict=False):
-            if (one.amount_minor, one.currency, one.pg_tx_id) != (
-                entry["amount_minor"], entry["currency"], entry["pg_tx_id"],
-            ):  # fmt: skip
-                yield f"differs: {payment_id} is {one} at PortOne and {entry} in the ledger"
+        elif any(one.differs for one in payment.paid()):
+            yield from _differs(payment, cycles, ledger)
+        else:
+            yield from _entered(payment, entries)
     yield from (f"phantom: {payment_id} is in the ledger and unknown to PortOne" for payment_id in entered)
+
+
+def _entered(payment: Payment, entries: list[Row]) -> Iterator[str]:
+    """What was paid is entered once, and as it was paid."""
+    payment_id, paid = payment.payment_id, payment.paid()
+    if len(paid) > 1 or len(entries) > 1:
+        yield f"paid twice: {payment_id} is paid {len(paid)} times at PortOne, {len(entries)} times in the ledger"
+    if paid and not entries:
+        yield f"lost: {payment_id} is paid at PortOne and not in the ledger"
+    if entries and not paid:
+        yield f"phantom: {payment_id} is paid in the ledger and not at PortOne"
+    for one, entry in zip(paid, entries, strict=False):
+        if (one.amount_minor, one.currency, one.pg_tx_id) != (
+            entry["amount_minor"], entry["currency"], entry["pg_tx_id"],
+        ):  # fmt: skip
+            yield f"differs: {payment_id} is {one} at PortOne and {entry} in the ledger"
+
+
+def _differs(payment: Payment, cycles: list[Row], ledger: list[Row]) -> Iterator[str]:
+    """A payment that is not what was asked for is never taken for ours, and a person is told."""
+    payment_id = payment.payment_id
+    wrong = next(one for one in payment.paid() if one.differs)
+    cycle = next(cycle for cycle in cycles if cycle["payment_id"] == payment_id)
+    kinds = Counter(entry["kind"] for entry in ledger if entry["payment_id"] == payment_id)
+    if len(payment.paid()) > 1 or kinds["paid"] > 1:
+        yield f"paid twice: {payment_id}, and once by somebody else"
+    if not kinds["mismatch"]:
+        yield f"unseen: {payment_id} has another {wrong.differs} at PortOne, and nobody was told ({cycle['status']})"
+    # What PortOne has answered to our own charge is believed until a look compares it.
+    allowed = {"held", "skipped", "paid"} if wrong.key else {"held", "skipped"}
+    if cycle["status"] not in allowed or (kinds["paid"] and not wrong.key):
+        yield f"believed: {payment_id} has another {wrong.differs} at PortOne, and its cycle is {cycle['status']}"
 
 
 def _missed(subscriptions: list[Row], plan: Plan, cycles: list[Row], now: datetime) -> Iterator[str]:
@@ -67,12 +94,14 @@ def _missed(subscriptions: list[Row], plan: Plan, cycles: list[Row], now: dateti
     for subscription in subscriptions:
         one, mine = planned[subscription["business_key"]], numbers[subscription["subscription_id"]]
         number = one.first_cycle_number
-        while (due := due_at(one.cadence, period := nth_period(one.cadence, number))) <= now - FORGOTTEN:
+        while (due := owed_from(one.cadence, number)) <= now - FORGOTTEN:
             cycle = mine.get(number)
             if cycle is None:
                 yield f"missed: {one.business_key} owes period {number} since {due} and there is no cycle"
-            elif (cycle["period_start_on"], cycle["period_end_on"]) != (period.start_on, period.end_on):
-                yield f"missed: {one.business_key} period {number} is {cycle['period_start_on']}"
+            elif (cycle["period_start_on"], cycle["period_end_on"], cycle["due_at"]) != (
+                first_day(one.cadence, number), first_day(one.cadence, number + 1), due,
+            ):  # fmt: skip
+                yield f"missed: {one.business_key} owes period {number} since {due}, its cycle says {cycle['due_at']}"
             number += 1
         early = [other for other in mine if other > number]
         if early or min(mine, default=one.first_cycle_number) < one.first_cycle_number:

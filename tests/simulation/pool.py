@@ -107,6 +107,13 @@ class Server:
             answer = self._locked(answer, statement.host)
         self._answer(statement, answer, fault, before)
 
+    def by_hand(self, name: str, *arguments: object) -> None:
+        """A statement of somebody who is no worker, at once."""
+        answer = self.twin.run(name, *arguments)
+        self.world.tell(f"sql by hand {name} {_said(answer)}")
+        self.watch.written(name)
+        self.written()
+
     def _answer(self, statement: Statement, answer: Any, fault: Fault | None, before: Any) -> None:
         delay = self.world.delay()
         match fault:

@@ -7,6 +7,8 @@ atomic.
 from dataclasses import dataclass, field
 from datetime import datetime
 
+STORE_ID = "store-simulation"
+
 
 @dataclass(slots=True)
 class Try:
@@ -19,8 +21,18 @@ class Try:
     requested_at: datetime
     changed_at: datetime
     visible_from: float
+    ended_at: float
     pg_tx_id: str | None = None  # set: the money has moved
     failure: tuple[str, str] | None = None
+    failed_until: float = 0.0  # the record says FAILED until then, although the money has moved
+    shown_failed: bool = False  # a look has been told that it failed
+    store_id: str = STORE_ID
+    channel: str = "LIVE"
+    differs: str = ""  # in what it is not the payment that we asked for
+
+    def is_paid_in_record(self, now: float) -> bool:
+        """Whether a look at this moment is told that it is paid."""
+        return self.pg_tx_id is not None and now >= self.failed_until
 
 
 @dataclass(slots=True)
@@ -73,6 +85,10 @@ class PortOneBooks:
         payment = self.payments.get(payment_id)
         return payment.paid() if payment else []
 
+    def may_be_believed(self, payment_id: str, *, answered: str = "") -> bool:
+        """Whether a payment is there that is what we asked for. An answer to its key says nothing of differences."""
+        return any(not one.differs or (one.key and one.key == answered) for one in self.paid(payment_id))
+
     def has_paid(self, key: str) -> bool:
         """Whether money was taken under the key."""
         return any(one.key == key for one in self.paid(key.rpartition("-")[0]))
@@ -81,3 +97,8 @@ class PortOneBooks:
         """Whether the PG has said no under the key, be it that it changed its mind later."""
         payment = self.payments.get(key.rpartition("-")[0])
         return payment is not None and any(one.key == key and one.failure for one in payment.tries)
+
+    def has_shown_decline(self, key: str) -> bool:
+        """Whether a look has been told that the PG has said no under the key."""
+        payment = self.payments.get(key.rpartition("-")[0])
+        return payment is not None and any(one.key == key and one.shown_failed for one in payment.tries)

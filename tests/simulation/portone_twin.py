@@ -15,24 +15,21 @@ import httpx
 
 from tests.simulation.faults import OF_HOST, Fault, Point, Side
 from tests.simulation.loop import Host
-from tests.simulation.pool import stand_still
 from tests.simulation.portone_books import Execution, Payment, PortOneBooks, Try
+from tests.simulation.portone_cards import SOFT, Temper
+from tests.simulation.portone_differs import BY_SOMEBODY_BEFORE, BY_SOMEBODY_LATER, BY_US, WAYS, make_differ
 from tests.simulation.portone_views import Answer, answer_of_tries, payment_answer, plain, refusal
-from tests.simulation.watch import Watch
 from tests.simulation.world import HOUR, MINUTE, World
 
 KEY_MEMORY = 3 * HOUR
 # PortOne ends a charge within its minute and a little more; the product counts on 80 s after the send (at_work_for).
 HANG_SECONDS = (66.0, 74.0)
 
-SOFT = (("51", "잔액부족"), ("61", "한도초과"), ("91", "카드사 시스템 점검중"))
-HARD = (("41", "분실카드"), ("54", "유효기간 만료"))
-
 
 class Request:
     """One request on its way."""
 
-    __slots__ = ("answer", "body", "fault", "host", "key", "left_at", "payment_id", "point", "read_seconds")
+    __slots__ = ("answer", "body", "differs", "fault", "host", "key", "left_at", "payment_id", "point", "read_seconds")
 
     def __init__(self, point: Point, payment_id: str, host: Host, answer: "asyncio.Future[httpx.Response]") -> None:
         self.point = point
@@ -42,6 +39,7 @@ class Request:
         self.key: str | None = None
         self.body = b""
         self.fault: Fault | None = None
+        self.differs = ""  # in what way there is a payment that is not what it asks for
         self.left_at = 0.0
         self.read_seconds = 0.0
 
@@ -54,17 +52,6 @@ class _Remembered:
         self.first_at = first_at
         self.memory = KEY_MEMORY
         self.answer: Answer | None = None
-
-
-class Temper:
-    """How one billing key's card behaves."""
-
-    __slots__ = ("deleted", "hard", "soft")
-
-    def __init__(self, *, soft: float = 0.0, hard: float = 0.0) -> None:
-        self.soft = soft
-        self.hard = hard
-        self.deleted = False
 
 
 class PortOneTwin:
@@ -100,9 +87,9 @@ class PortOneTwin:
         else:
             shown = self._shown(request.payment_id)
             answer = (
-                payment_answer(request.payment_id, shown)
+                payment_answer(request.payment_id, shown, world.loop.now)
                 if request.point is Point.LOOK
-                else answer_of_tries(request.payment_id, shown)
+                else answer_of_tries(request.payment_id, shown, world.loop.now)
             )
             self._reply(request, answer, fault)
 
@@ -141,17 +128,17 @@ class PortOneTwin:
 
     def _run(self, request: Request, known: _Remembered, fault: Fault | None) -> None:
         world = self.world
-        billing_key = json.loads(request.body)["billingKey"]
-        temper = self.tempers[billing_key]
+        temper = self.tempers[json.loads(request.body)["billingKey"]]
         if fault is Fault.KEY_DELETED:
             temper.deleted = True
-        if fault is Fault.KEY_EARLY:
-            known.memory = world.random.uniform(20 * MINUTE, 2 * HOUR)
-        if fault is Fault.KEY_LATE:
-            known.memory = 24 * HOUR
+        self._set_memory(known, fault)
         payment = self.books.payment(request.payment_id)
         if fault is Fault.NOT_ATOMIC or not self.atomic:
             self._not_atomic.add(request.payment_id)
+        if fault is Fault.DIFFERS and not payment.paid() and not payment.running:
+            request.differs = world.random.choice(WAYS)
+            if request.differs == BY_SOMEBODY_BEFORE:
+                self._pays_after_all(payment, self._try_of_somebody(request))
         if payment.paid():
             known.answer = refusal(409, "ALREADY_PAID")
         elif temper.deleted:
@@ -170,6 +157,12 @@ class PortOneTwin:
         world.loop.call_later(
             seconds, self._end, request, known, execution, fault, temper, context=world.portone_host.context
         )
+
+    def _set_memory(self, known: _Remembered, fault: Fault | None) -> None:
+        if fault is Fault.KEY_EARLY:
+            known.memory = self.world.random.uniform(20 * MINUTE, 2 * HOUR)
+        if fault is Fault.KEY_LATE:
+            known.memory = 24 * HOUR
 
     def _seconds(self, fault: Fault | None) -> float:
         chance = self.world.random
@@ -198,47 +191,59 @@ class PortOneTwin:
 
     def _try(self, request: Request, payment: Payment, fault: Fault | None, temper: Temper) -> Answer:
         world, chance = self.world, self.world.random
-        order = json.loads(request.body)
-        self._count += 1
-        now = world.portone_clock.now()
-        seconds = chance.uniform(10.0, 6 * HOUR) if fault is Fault.INVISIBLE else 0.0
-        one = Try(
-            transaction_id=f"tx-{self._count}",
-            key=request.key,
-            amount_minor=order["amount"]["total"],
-            currency=order["currency"],
-            requested_at=now,
-            changed_at=now,
-            visible_from=world.loop.now + seconds,
-        )
+        one = self._new_try(request, request.key)
+        if fault is Fault.INVISIBLE:
+            one.visible_from += chance.uniform(10.0, 6 * HOUR)
         payment.tries.append(one)
-        words = self._declined_words(fault, temper)
+        words = temper.declines(fault, chance)
+        if request.differs == BY_SOMEBODY_LATER:
+            words = words or chance.choice(SOFT)
+            self._later(payment, self._try_of_somebody(request), chance.uniform(30.0, 20 * HOUR))
         if words is None:
-            self._take(payment, one)
-            paid = {"payment": {"pgTxId": one.pg_tx_id, "paidAt": now.isoformat()}}
+            self._charge_card(payment, one, request, fault)
+            paid = {"payment": {"pgTxId": one.pg_tx_id, "paidAt": one.changed_at.isoformat()}}
             return Answer(200, json.dumps(paid).encode(), {})
         one.failure = words
         world.counts["declines"] += 1
         world.tell(f"portone declines {request.key} {words[0]}")
-        if fault is Fault.LATE_SUCCESS:
+        if fault is Fault.LATE_SUCCESS or (fault is Fault.DECLINE_DUPLICATE and chance.random() < 0.3):
             self._later(payment, one, chance.uniform(30.0, 20 * HOUR))
         body = {"type": "PG_PROVIDER", "message": "결제 실패", "pgCode": words[0], "pgMessage": words[1]}
         return Answer(502, json.dumps(body).encode(), {})
 
-    def _declined_words(self, fault: Fault | None, temper: Temper) -> tuple[str, str] | None:
+    def _new_try(self, request: Request, key: str | None) -> Try:
+        order, now = json.loads(request.body), self.world.portone_clock.now()
+        self._count += 1
+        return Try(
+            transaction_id=f"tx-{self._count}",
+            key=key,
+            amount_minor=order["amount"]["total"],
+            currency=order["currency"],
+            requested_at=now,
+            changed_at=now,
+            visible_from=self.world.loop.now,
+            ended_at=self.world.loop.now,
+        )
+
+    def _charge_card(self, payment: Payment, one: Try, request: Request, fault: Fault | None) -> None:
         chance = self.world.random
-        drawn = chance.random()
-        if fault is Fault.DECLINE_HARD or drawn < temper.hard:
-            return chance.choice(HARD)
-        if fault in {Fault.DECLINE_SOFT, Fault.LATE_SUCCESS} or drawn < temper.hard + temper.soft:
-            return chance.choice(SOFT)
-        return None
+        if request.differs == BY_US:
+            make_differ(one, chance)
+        if fault is Fault.STALE_RECORD:
+            one.failure = chance.choice(SOFT)
+            one.failed_until = one.ended_at + chance.uniform(10 * MINUTE, 6 * HOUR)
+        self._take(payment, one)
+
+    def _try_of_somebody(self, request: Request) -> Try:
+        one = self._new_try(request, None)
+        make_differ(one, self.world.random)
+        return one
 
     def _take(self, payment: Payment, one: Try) -> None:
         self._count += 1
         one.pg_tx_id = f"pg-{self._count}"
         self.world.counts["charges"] += 1
-        self.world.tell(f"portone charges {one.key} {one.pg_tx_id}")
+        self.world.tell(f"portone charges {one.key or 'for somebody'} {one.pg_tx_id} {one.differs}")
         if len(payment.paid()) > 1:
             self.world.find(f"PAID TWICE: {payment.payment_id} under {[paid.key for paid in payment.paid()]}")
 
@@ -251,7 +256,9 @@ class PortOneTwin:
             self._later(payment, one, MINUTE)
         elif not payment.paid():
             one.changed_at = self.world.portone_clock.now()
-            self.world.counts["late successes"] += 1
+            if one.key is None:
+                payment.tries.append(one)
+            self.world.counts["late successes" if one.key else "payments of others"] += 1
             self._take(payment, one)
 
     # --- a look ----------------------------------------------------------------------------------------------------
@@ -299,69 +306,3 @@ class PortOneTwin:
         date = format_datetime(world.portone_clock.now().replace(microsecond=0), usegmt=True)
         headers = {"date": date, "content-type": "application/json", **answer.headers}
         request.answer.set_result(httpx.Response(answer.status, headers=headers, content=answer.body))
-
-
-def _always() -> bool:
-    return True
-
-
-class TwinTransport(httpx.AsyncBaseTransport):
-    """What the product's client sends through, on one worker's host."""
-
-    def __init__(self, portone: PortOneTwin, watch: Watch, host: Host) -> None:
-        self._portone = portone
-        self._watch = watch
-        self._host = host
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Bytes out, bytes in."""
-        portone, world = self._portone, self._portone.world
-        sent = self._read(request)
-        fault = world.reach(sent.point, Side.BEFORE, self._host)
-        if fault in OF_HOST:
-            portone.suffers(self._host, fault)
-            await stand_still(world, self._host)
-        elif fault is Fault.SLOW_CONNECT:
-            await world.pause(world.random.uniform(0.5, 4.9))
-        # The product's transport asks whether it is still in time when the connection stands, and so does this one.
-        if not request.extensions.get("in_time", _always)():
-            raise httpx.ConnectError("too late")
-        sent.fault = fault
-        self._leave(sent)
-        response = await sent.answer
-        fault = world.reach(sent.point, Side.AFTER, self._host)
-        if fault is not None:
-            portone.suffers(self._host, fault)
-            await stand_still(world, self._host)
-        return response
-
-    def _read(self, request: httpx.Request) -> Request:
-        parts = request.url.path.split("/")
-        sends = request.method == "POST"
-        point = Point.LOOK if len(parts) == 3 else Point.TRIES
-        sent = Request(point, parts[2], self._host, self._portone.world.loop.create_future())
-        sent.read_seconds = request.extensions["timeout"]["read"]
-        if sends:
-            header = request.headers.get("idempotency-key")
-            sent.key = header.strip('"') if header else None
-            sent.body = request.content
-            sent.point = Point.RESEND if sent.key in self._portone.books.keys_left else Point.POST
-        return sent
-
-    def _leave(self, sent: Request) -> None:
-        portone, world = self._portone, self._portone.world
-        books = portone.books
-        sent.left_at = world.loop.now
-        world.tell(f"sends {self._host.name} {sent.point} {sent.key or sent.payment_id}")
-        world.counts[f"requests {sent.point}"] += 1
-        if sent.point in {Point.POST, Point.RESEND}:
-            self._watch.sends(self._host, sent.payment_id, sent.key, sent.body)
-            books.keys_left.add(sent.key or "")
-        if sent.fault is Fault.REQUEST_LOST:
-            seconds = world.random.choice((0.01, 4.0, sent.read_seconds))
-            world.loop.call_later(seconds, portone.deliver, sent, None, context=self._host.context)
-        else:
-            world.loop.call_later(world.delay(), portone.arrive, sent, context=world.portone_host.context)
-
-    async def aclose(self) -> None:
-        """Nothing is kept open."""

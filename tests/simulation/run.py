@@ -16,9 +16,11 @@ from tests.simulation.crew import ALL, Crew, settings_of, spare_what_decides_not
 from tests.simulation.faults import Cell, Fault
 from tests.simulation.listening import listen
 from tests.simulation.loop import Host, StuckError
+from tests.simulation.person import Person
 from tests.simulation.pool import Server
 from tests.simulation.portone_books import PortOneBooks
-from tests.simulation.portone_twin import PortOneTwin, Temper
+from tests.simulation.portone_cards import Temper
+from tests.simulation.portone_twin import PortOneTwin
 from tests.simulation.scenario import Plan, plan_of
 from tests.simulation.store_twin import StoreTwin
 from tests.simulation.watch import Watch
@@ -60,13 +62,21 @@ class Run:
         names = [f"w{number}" for number in range(1, plan.workers + 1)]
         self._settings = {name: settings_of(name, plan.dunning, plan.rechecks) for name in names}
         settings = self._settings["w1"]
-        self.watch = Watch(self.world, self.twin, self.books, send_window_seconds=settings.send_window_seconds)
+        self.watch = Watch(
+            self.world,
+            self.twin,
+            self.books,
+            send_window_seconds=settings.send_window_seconds,
+            answer_seconds=settings.portone_read_seconds,
+        )
         self.server = Server(
             self.world, self.twin, self.watch, command_seconds=settings.database_command_timeout_seconds
         )
         self.portone = PortOneTwin(self.world, self.books, atomic=plan.atomic, slow=plan.slow)
         self.crews: dict[str, Crew] = {}
-        self.bell = Bell(self.world, self.twin, lambda: list(self.crews.values()))
+        self.bell = Bell(self.world, self.twin, self._all_crews)
+        self.person = Person(self.world, self.server, self.books, self._all_crews, sets_aside=plan.sets_aside)
+        self.watch.opened, self.watch.held = self.person.has_seen_opened, self.person.has_seen_held
         self._lives: Counter[str] = Counter()
         self._walls = {
             name: ServerClock(self.world.loop, plan.started_at, self.world.random.uniform(-1.0, 1.0)) for name in names
@@ -84,6 +94,9 @@ class Run:
             self._start(name)
         for moment in self.plan.stops:
             world.loop.call_later(moment, self._stop_somebody)
+        for moment, span in self.plan.halts:
+            world.loop.call_later(moment, self.person.halt)
+            world.loop.call_later(moment + span, self.person.resume)
         for moment, span, jump in self.plan.portone_clock:
             world.loop.call_later(moment, world.portone_clock.jump, jump)
             world.loop.call_later(moment + span, world.portone_clock.jump, -jump)
@@ -91,6 +104,8 @@ class Run:
         await world.pause(self.plan.days * DAY)
         world.end_faults()
         world.tell("faults end")
+        if self.plan.halts:
+            self.person.resume()
         await world.pause(self.plan.rest_days * DAY)
         for crew in self.crews.values():
             for failure in crew.unasked():
@@ -106,6 +121,9 @@ class Run:
             rows.append((plan, due_at(plan.cadence, first)))
             self.portone.tempers[plan.billing_key.reveal()] = Temper(soft=each.soft, hard=each.hard)
         await subscriptions.add_subscriptions(Direct(self.twin), rows)
+
+    def _all_crews(self) -> list[Crew]:
+        return list(self.crews.values())
 
     # --- workers ---------------------------------------------------------------------------------------------------
 

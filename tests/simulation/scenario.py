@@ -14,6 +14,7 @@ from billing_worker.billing.money import Money
 from billing_worker.billing.periods import Cadence, PeriodUnit, first_number_from
 from billing_worker.billing.plans import PlannedSubscription
 from tests.simulation.faults import ASKS_PORTONE, CELLS, Cell, Fault, Point, Side
+from tests.simulation.oracle_dates import owed_from
 from tests.simulation.world import DAY, HOUR, Aim, Rate
 
 START = datetime(2026, 1, 20, tzinfo=UTC)
@@ -51,6 +52,8 @@ class Plan:
     slow: float
     stops: tuple[float, ...]  # moments of a SIGTERM to somebody
     portone_clock: tuple[tuple[float, float, float], ...]  # from when, for how long and by how much it is wrong
+    halts: tuple[tuple[float, float], ...] = ()  # from when and for how long a person has sending halted
+    sets_aside: float = 0.0  # the chance that a person sets a cycle aside while it is being collected
 
     @property
     def rest_days(self) -> float:
@@ -61,24 +64,28 @@ class Plan:
 def plan_of(seed: int) -> Plan:
     """The plan of a seed."""
     chance = Random(f"plan {seed}")
-    days = chance.choice((2.0, 3.0, 5.0, 9.0, 16.0, 28.0, 40.0))
-    started_at = START + timedelta(days=chance.randrange(400), seconds=chance.randrange(86_400))
     aims = tuple(_aims(seed, chance))
+    days = chance.choice((5.0, 9.0) if _wants_declines(aims) else (2.0, 3.0, 5.0, 9.0, 16.0, 28.0, 40.0))
+    started_at = START + timedelta(days=chance.randrange(400), seconds=chance.randrange(86_400))
+    sets_aside = chance.random() < 0.07
     stops = [chance.uniform(0.0, days) * DAY for _ in range(chance.choice((0, 0, 1, 2)))]
+    subscriptions = tuple(_subscriptions(seed, chance, started_at, days, _wants_declines(aims)))
     return Plan(
         seed=seed,
         started_at=started_at,
-        subscriptions=tuple(_subscriptions(seed, chance, started_at, days, _wants_declines(aims))),
+        subscriptions=subscriptions,
         workers=chance.choice((2, 2, 3)),
         days=days,
         dunning=DUNNING[1] if _wants_declines(aims) else chance.choice(DUNNING),
         rechecks=chance.choice(RECHECKS),
         aims=aims,
-        rates=tuple(_rates(aims, chance)),
+        rates=tuple(_rates(aims, chance, sets_aside=sets_aside)),
         atomic=chance.random() < 0.6,
         slow=chance.choice((0.02, 0.1, 0.3)),
         stops=tuple(sorted(stops)),
         portone_clock=tuple(_wrong_spells(chance, days)),
+        halts=tuple(_halts(chance, started_at, subscriptions)) if chance.random() < 0.12 else (),
+        sets_aside=0.5 if sets_aside else 0.0,
     )
 
 
@@ -109,12 +116,22 @@ def _subscriptions(seed: int, chance: Random, started_at: datetime, days: float,
 
 
 def _cadence(chance: Random, started_at: datetime, days: float, charge_at: time) -> Cadence:
+    if chance.random() < 0.12 and (last_of_month := _last_of_a_month(started_at.date(), round(days))) is not None:
+        # The 31st of a January before: whoever adds a month to the last date loses days in February.
+        anchor_on = date(last_of_month.year - 1, 1, 31)
+        return Cadence(unit=PeriodUnit.MONTH, count=1, anchor_on=anchor_on, zone="Asia/Seoul", charge_at=charge_at)
     begun_on: date = started_at.date() - timedelta(days=chance.choice((0, 1, 29, 31, 59, 365)))
     every = max(1, round(days / chance.choice((1, 1, 1, 2))))
     unit, count = chance.choice(((PeriodUnit.MONTH, 1), (PeriodUnit.DAY, every), (PeriodUnit.DAY, every)))
     anchor_on = begun_on + timedelta(days=chance.randrange(2))
     zone = chance.choice(("Asia/Seoul", "Asia/Seoul", "UTC", "America/New_York"))
     return Cadence(unit=unit, count=count, anchor_on=anchor_on, zone=zone, charge_at=charge_at)
+
+
+def _last_of_a_month(first: date, days: int) -> date | None:
+    """The last day of a month that falls into those days, if one does."""
+    each = (first + timedelta(days=day) for day in range(1, days))
+    return next((on for on in each if (on + timedelta(days=1)).day == 1), None)
 
 
 # --- what goes wrong ------------------------------------------------------------------------------------------------
@@ -134,7 +151,8 @@ def _aims(seed: int, chance: Random) -> Iterator[Aim]:
 _ON_ARRIVAL = (Fault.BROKEN, Fault.TOO_MANY, Fault.UNAUTHORISED, Fault.SLOW_CONNECT)
 _WEATHER = (
     *_ON_ARRIVAL, Fault.BROKEN_AFTER, Fault.BROKEN_AFTER, Fault.GARBAGE, Fault.HANG, Fault.KEY_EARLY, Fault.KEY_LATE,
-    Fault.NOT_ATOMIC, Fault.LATE_SUCCESS, Fault.DECLINE_HARD,
+    Fault.NOT_ATOMIC, Fault.LATE_SUCCESS, Fault.DECLINE_HARD, Fault.DECLINE_DUPLICATE, Fault.STALE_RECORD,
+    Fault.DIFFERS,
 )  # fmt: skip
 _LOOK_WEATHER = (Fault.BROKEN_AFTER, Fault.GARBAGE, Fault.ANSWER_LOST)
 _OFTEN = frozenset({Point.READS, Point.CLAIM, Point.INTENT, Point.SETTLE, Point.POST, Point.LOOK, Point.CLAIM_LOOK})
@@ -146,15 +164,28 @@ def _wrong_spells(chance: Random, days: float) -> Iterator[tuple[float, float, f
         yield chance.uniform(0.0, days * 0.8) * DAY, chance.uniform(60.0, 6 * HOUR), seconds
 
 
+def _halts(chance: Random, started_at: datetime, subscriptions: tuple[Planned, ...]) -> Iterator[tuple[float, float]]:
+    """A person has sending halted at the start and before a period is due, each for some time."""
+    yield chance.uniform(0.0, HOUR), chance.uniform(600.0, 12 * HOUR)
+    each = chance.choice(subscriptions).plan
+    for number in range(each.first_cycle_number, each.first_cycle_number + 4):
+        due = (owed_from(each.cadence, number) - started_at).total_seconds()
+        if due > DAY:
+            yield due - chance.uniform(60.0, HOUR), chance.uniform(HOUR, 12 * HOUR)
+            return
+
+
 def _wants_declines(aims: tuple[Aim, ...]) -> bool:
     """A list of tries is asked for only when a payment shows an older one."""
     return any(aim.cell.point is Point.TRIES for aim in aims)
 
 
-def _rates(aims: tuple[Aim, ...], chance: Random) -> Iterator[Rate]:
+def _rates(aims: tuple[Aim, ...], chance: Random, *, sets_aside: bool) -> Iterator[Rate]:
     points = {aim.cell.point for aim in aims}
     resends = bool(points & {Point.NOTE_RESEND, Point.RESEND, Point.TRIES})
     lost = 0.4 if resends else chance.choice((0.0, 0.0, 0.05, 0.2))
+    if sets_aside:
+        lost = 0.7  # What arrives is settled before a person can set it aside.
     answers = chance.choice((0.0, 0.0, 0.05, 0.2))
     for point in (Point.POST, Point.RESEND):
         yield Rate(Cell(point, Side.BEFORE, Fault.REQUEST_LOST), lost)

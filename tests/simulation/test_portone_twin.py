@@ -8,9 +8,10 @@ import httpx
 import pytest
 
 from tests.simulation.loop import Host
-from tests.simulation.portone_books import PortOneBooks
-from tests.simulation.portone_twin import KEY_MEMORY, PortOneTwin, Temper, TwinTransport
-from tests.simulation.portone_views import STORE_ID
+from tests.simulation.portone_books import STORE_ID, PortOneBooks
+from tests.simulation.portone_cards import Temper
+from tests.simulation.portone_transport import TwinTransport
+from tests.simulation.portone_twin import KEY_MEMORY, PortOneTwin
 from tests.simulation.scenario import START
 from tests.simulation.store_twin import StoreTwin
 from tests.simulation.watch import Watch

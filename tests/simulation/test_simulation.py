@@ -124,4 +124,5 @@ def _calm(seed: int) -> "object":
     """The plan of a seed without anything that goes wrong."""
     plan = plan_of(seed)
     easy = tuple(replace(each, soft=0.0, hard=0.0) for each in plan.subscriptions)
-    return replace(plan, subscriptions=easy, aims=(), rates=(), stops=(), portone_clock=(), atomic=True, slow=0.0)
+    calm = replace(plan, subscriptions=easy, aims=(), rates=(), stops=(), portone_clock=(), atomic=True, slow=0.0)
+    return replace(calm, halts=(), sets_aside=0.0)

@@ -5,10 +5,12 @@ itself breaks a premise (a failover has lost a row, a frozen worker's decision w
 """
 
 import hashlib
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
+from datetime import timedelta
 from typing import Any
 
-from billing_worker.billing.states import ATTEMPT_MOVES, CYCLE_MOVES, AttemptStatus, CycleStatus
+from billing_worker.billing.states import ATTEMPT_MOVES, CYCLE_MOVES, AttemptStatus, CycleStatus, Source
 from tests.simulation.clocks import ServerClock
 from tests.simulation.faults import Point
 from tests.simulation.loop import Host
@@ -16,7 +18,12 @@ from tests.simulation.portone_books import PortOneBooks
 from tests.simulation.store_twin import StoreTwin
 from tests.simulation.world import World
 
-INTENT, RESEND = Point.INTENT.value, Point.NOTE_RESEND.value
+INTENT, RESEND, CLAIM_LOOK = Point.INTENT.value, Point.NOTE_RESEND.value, Point.CLAIM_LOOK.value
+
+# A failover loses leases that were written shortly before. After so long each of them has run out.
+LEASES_LOST_SECONDS = 300.0
+# A worker counts by the primary's clock, and may be off by what its gate allows.
+EARLY_MAX = timedelta(seconds=35)
 
 Row = dict[str, Any]
 RowKey = tuple[int, int]
@@ -25,7 +32,15 @@ RowKey = tuple[int, int]
 class Watch:
     """Compares what is done with what may be."""
 
-    def __init__(self, world: World, twin: StoreTwin, portone: PortOneBooks, *, send_window_seconds: float) -> None:
+    def __init__(
+        self,
+        world: World,
+        twin: StoreTwin,
+        portone: PortOneBooks,
+        *,
+        send_window_seconds: float,
+        answer_seconds: float = 65.0,
+    ) -> None:
         self._world = world
         self._books = twin._books
         self._portone = portone
@@ -36,6 +51,13 @@ class Watch:
         self._body_of: dict[str, bytes] = {}
         self._shard_of: dict[str, int] = {}
         self._lost: set[str] = set()
+        self.opened: Callable[[Row], None] = lambda _attempt: None
+        self.held: Callable[[Row], None] = lambda _cycle: None
+        self._answer_seconds = answer_seconds
+        self._restored_at = -math.inf
+        self._under_way: dict[str, float] = {}
+        self._told_to_halt: dict[Host, float] = {}
+        self._told_held: set[tuple[Host, str]] = set()
         self._opened_anew: set[str] = set()
         self._closed_at: dict[str, float] = {}
         self._attempts: dict[RowKey, Row] = {}
@@ -73,6 +95,15 @@ class Watch:
         elif name == RESEND and rows:
             key = _key_in(arguments)
             self._may_send[host, key] = self._asked[host, key]
+        elif name == "read_control":
+            if rows and rows[0]["value"] == "halted":
+                self._told_to_halt.setdefault(host, self._world.loop.now)
+            else:
+                self._told_to_halt.pop(host, None)
+        elif name == CLAIM_LOOK:
+            for row in rows:
+                told = (host, row["idempotency_key"])
+                (self._told_held.add if row["cycle_status"] == CycleStatus.HELD else self._told_held.discard)(told)
 
     def written(self, name: str) -> bool:
         """A statement may have changed rows: every change must be a move that the tables of states.py allow.
@@ -107,6 +138,7 @@ class Watch:
         self._attempts = dict(attempts)
         self._cycles = dict(self._books.cycles.rows)
         self._entries = list(self._books.ledger.rows)
+        self._restored_at = self._world.loop.now
 
     def _attempt_moved(self, old: Row | None, new: Row, name: str) -> None:
         key = new["idempotency_key"]
@@ -119,6 +151,7 @@ class Watch:
             if key in self._lost:
                 self._lost.remove(key)
                 self._opened_anew.add(key)
+            self.opened(new)
             return
         if old["idempotency_key"] != key or old["payment_id"] != new["payment_id"]:
             self._world.find(f"{name}: attempt {key} has become another one")
@@ -134,6 +167,8 @@ class Watch:
             return
         if CycleStatus(new["status"]) not in CYCLE_MOVES[CycleStatus(old["status"])]:
             self._world.find(f"{name}: cycle {new['payment_id']} went from {old['status']} to {new['status']}")
+        if new["status"] == CycleStatus.HELD:
+            self.held(new)
 
     def _older_are_proven(self, new: Row) -> None:
         """No key is new on a payment while an older try of it may still take money."""
@@ -144,13 +179,19 @@ class Watch:
     def _verdict_is_true(self, row: Row) -> None:
         """What an attempt is closed as must be so at PortOne, at this very moment."""
         key, status = row["idempotency_key"], AttemptStatus(row["status"])
-        paid = self._portone.paid(row["payment_id"])
+        if row["source"] == Source.OPERATOR:
+            return  # A person has decided, whatever PortOne has.
         wrong = ""
         match status:
             case AttemptStatus.PAID:
-                wrong = "" if paid else "nothing is paid"
+                answered = key if row["source"] == Source.ANSWER else ""
+                believed = self._portone.may_be_believed(row["payment_id"], answered=answered)
+                wrong = "" if believed else "nothing is paid that is what was asked for"
             case AttemptStatus.DECLINED:
-                wrong = "" if self._portone.has_declined(key) else "nothing was declined"
+                if not self._portone.has_declined(key):
+                    wrong = "nothing was declined"
+                elif not self._portone.has_shown_decline(key):
+                    wrong = "no look has been told so"
             case AttemptStatus.REFUSED | AttemptStatus.VOIDED:
                 wrong = "it has been paid" if self._portone.has_paid(key) else ""
                 if self._portone.is_running(key):
@@ -179,6 +220,27 @@ class Watch:
         if key.rpartition("-")[0] != payment_id:
             self._world.find(f"{key} was sent for {payment_id}")
         self._row_allows(key, asked_at)
+        self._nobody_else_sends(key)
+        self._nobody_forbids(host, key)
+
+    def answered(self, key: str | None) -> None:
+        """The worker that sent the key has its answer, or has given it up."""
+        self._under_way.pop(key or "", None)
+
+    def _nobody_else_sends(self, key: str) -> None:
+        """An attempt is its sender's until the call has ended, as long as the database has lost no lease."""
+        now, left_at = self._world.loop.now, self._under_way.get(key, -math.inf)
+        if now - left_at < self._answer_seconds and left_at > self._restored_at + LEASES_LOST_SECONDS:
+            self._world.find(f"{key} was sent while the call that left {now - left_at:.1f} s ago is under way")
+        self._under_way[key] = now
+
+    def _nobody_forbids(self, host: Host, key: str) -> None:
+        """What was decided before the order may leave within its window."""
+        since = self._world.loop.now - self._told_to_halt.get(host, math.inf)
+        if since > self._send_window_seconds:
+            self._world.find(f"{host} sent {key} {since:.0f} s after it was told that sending is halted")
+        if (host, key) in self._told_held:
+            self._world.find(f"{host} sent {key} and had been told that its cycle is held")
 
     def _row_allows(self, key: str, asked_at: float) -> None:
         """The database has the attempt, it is open, and its cycle is not paid.
@@ -194,6 +256,8 @@ class Watch:
             return
         row = self._books.attempts.rows[found]
         cycle = self._books.cycles.rows[shard, row["cycle_id"]]
+        if cycle["due_at"] > self._world.primary.now() + EARLY_MAX:
+            self._world.find(f"{key} was sent before its cycle is due at {cycle['due_at']}")
         if key in self._opened_anew and self._closed_at.get(key, 0.0) > asked_at:
             return
         if row["status"] != AttemptStatus.OPEN or cycle["status"] == CycleStatus.PAID:

@@ -259,3 +259,20 @@ def test_an_attempt_asks_for_what_its_cycle_is_owed(changes: dict[str, Any], fau
     attempt = replace(ATTEMPT, **changes)
 
     assert f"payment {attempt.payment_id}, attempt 21: {fault}" in faults(INTENT, PAID, attempt=attempt)
+
+
+def test_a_payment_by_an_older_try_is_corrected_without_an_outcome_before_it() -> None:
+    corrected = an_entry(2, "corrected", amount_minor=None, code="older_try")
+
+    assert faults(INTENT, corrected, an_entry(3, "paid")) == []
+
+
+def test_a_correction_excuses_no_second_payment() -> None:
+    assert faults(INTENT, PAID, an_entry(3, "corrected"), an_entry(4, "paid")) == [
+        "payment rb1abc: the cycle is paid, its paid entry is 2, 4",
+        "payment rb1abc, attempt 21: is paid, and its entries say paid, paid",
+    ]
+
+
+def test_a_refund_without_an_amount_gives_nothing_back() -> None:
+    assert faults(INTENT, PAID, an_entry(3, "refunded"), an_entry(4, "refunded", amount_minor=None)) == []

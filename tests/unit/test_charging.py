@@ -370,6 +370,22 @@ def test_an_answer_beside_an_older_try_s_failure_is_not_answered_by_sending_agai
     )
 
 
+def test_a_decline_that_portone_replays_is_found_however_old_its_try_is() -> None:
+    # given
+    attempt = an_attempt(older_transaction_ids=frozenset({"tx-known"}))
+    replayed = a_payment("FAILED", changed_at=NOON - timedelta(days=20))
+    known = replace(replayed, transaction_id="tx-known")
+
+    # when, then
+    assert weighed(attempt, replayed, answer=DECLINED) == replace(DECLINED, transaction_id="tx-1")
+    assert isinstance(weighed(attempt, replayed, answer=SILENCE), Wait)
+    assert isinstance(weighed(attempt, known, answer=DECLINED), Wait)
+    assert needs_transactions(attempt, replayed, RULES, answer=DECLINED) is False
+    assert needs_transactions(attempt, replayed, RULES, answer=SILENCE) is True
+    assert newest_of_attempt(attempt, [known, replayed], RULES, answer=DECLINED) == replayed
+    assert newest_of_attempt(attempt, [known, replayed], RULES, answer=SILENCE) == Absent()
+
+
 def test_an_answer_that_said_paid_is_never_answered_by_sending_again() -> None:
     assert isinstance(weighed(an_attempt(), Absent(), answer=PAID), Wait)
 

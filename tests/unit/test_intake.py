@@ -477,3 +477,11 @@ def test_a_cell_of_exactly_the_bound_is_not_too_long_for_a_cell() -> None:
 def test_a_billing_key_is_bounded_and_never_empty(key: str) -> None:
     with pytest.raises(ValueError, match="1 to 200 characters"):
         BillingKey(key)
+
+
+@pytest.mark.parametrize(("line_break", "code"), [("\r", "U+000D"), ("\n", "U+000A")])
+def test_a_break_within_a_cell_is_named_as_it_was_written(line_break: str, code: str) -> None:
+    fault = only_fault(csv_of(ROW | {"order_name": "NAME"}).replace("NAME", f'"two{line_break}lines"'))
+
+    assert (fault.line, fault.column) == (2, "order_name")
+    assert code in fault.reason
