@@ -290,6 +290,8 @@ def review(attempt: Attempt, look: Look, *, now: datetime, rules: ChargingRules)
         return _review_paid(attempt, look, now=now, rules=rules)
     if attempt.attempts_count > attempt.attempt_number:
         return NothingMore()  # A newer attempt has the same payment_id and finds whatever there is.
+    if attempt.cycle_status is CycleStatus.PAID:
+        return NothingMore()  # By an older attempt that turned out paid: what a look finds is that one's money.
     match look:
         case Payment() if look.status in outcomes.PAYMENT_PAID:
             return _paid(attempt, look, rules)

@@ -82,16 +82,20 @@ Judgement = Same | New | FailedOver | Replica | Foreign
 ADOPT = "if this is where billing goes on, run `billing-worker adopt`; see docs/failover.md"
 
 
-def judge(recorded: Recorded | None, seen: Seen, ours: Ours, *, wal_seen: int | None = None) -> Judgement:
-    """What the server is to this worker, which has itself seen the WAL of the recorded one reach wal_seen."""
+def judge(
+    recorded: Recorded | None, seen: Seen, ours: Ours, *, wal_seen: int | None = None, before: Seen | None = None
+) -> Judgement:
+    """What the server is to this worker, which has accepted `before` and seen its WAL reach wal_seen."""
     if seen.in_recovery:
         return Replica()
     if recorded is None:
         return New()
-    if foreign := _other_owner(recorded, ours) or _other_place(recorded, seen):
+    if foreign := _other_owner(recorded, ours) or _other_place(recorded, seen, before):
         return foreign
     if _differ(recorded.timeline, seen.timeline):
         return FailedOver(f"the server's timeline is {seen.timeline}, it was {recorded.timeline}")
+    if _says_more(recorded, seen):
+        return FailedOver("the server says more of itself than is written down: a failover until now was not noticed")
     if behind(seen, wal_seen):
         return FailedOver("the server's WAL ends before what this worker has seen of it: an older copy was restored")
     return Same()
@@ -101,14 +105,18 @@ def moved(accepted: Seen, seen: Seen, *, wal_seen: int | None) -> str:
     """Why a new connection does not lead to the database that was accepted; empty where it does."""
     if seen.in_recovery:
         return "the server is a replica"
-    # A server that has fallen silent about itself is another one too.
-    if (seen.database_oid, seen.system_identifier, seen.timeline) != (
-        accepted.database_oid,
-        accepted.system_identifier,
-        accepted.timeline,
-    ):
+    if not same_place(accepted, seen):
         return "the server is not the one that was judged"
     return "the server's WAL has gone back" if behind(seen, wal_seen) else ""
+
+
+def same_place(one: Seen, other: Seen) -> bool:
+    """Whether both are one database on one timeline. A server that has fallen silent about itself is another one."""
+    return (one.database_oid, one.system_identifier, one.timeline) == (
+        other.database_oid,
+        other.system_identifier,
+        other.timeline,
+    )
 
 
 def behind(seen: Seen, wal_seen: int | None) -> bool:
@@ -142,12 +150,22 @@ def _other_owner(recorded: Recorded, ours: Ours) -> Foreign | None:
     return None
 
 
-def _other_place(recorded: Recorded, seen: Seen) -> Foreign | None:
-    if _differ(recorded.system_identifier, seen.system_identifier):
+def _other_place(recorded: Recorded, seen: Seen, before: Seen | None) -> Foreign | None:
+    known = recorded.system_identifier
+    # What was not written down may still have been seen.
+    if known is None and before is not None:
+        known = before.system_identifier
+    if _differ(known, seen.system_identifier):
         return Foreign("this database was copied to another server", ADOPT)
     if recorded.database_oid != seen.database_oid:
         return Foreign("this database is a copy of one on the same server", ADOPT)
     return None
+
+
+def _says_more(recorded: Recorded, seen: Seen) -> bool:
+    """Whether something shows itself now by which a failover before could have been told, and could not be."""
+    pairs = ((recorded.system_identifier, seen.system_identifier), (recorded.timeline, seen.timeline))
+    return any(old is None and new is not None for old, new in pairs)
 
 
 def _differ(one: int | None, other: int | None) -> bool:

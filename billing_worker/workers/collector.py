@@ -154,8 +154,10 @@ class Collector:
             return
         log.warning("attempt.overtaken", attempt_id=attempt.attempt_id, payment_id=attempt.payment_id)
         if isinstance(verdict, Paid):
-            # Somebody wrote another verdict first, and PortOne has the money: a look puts that right, by name.
-            await attempts.ask_again(self._outcomes, [(attempt, self._clock.now())])
+            # Somebody wrote another verdict first, and PortOne has the money: a look puts that right, by name. Later
+            # each time, lest what cannot be put right is asked about without end.
+            soon = charging.next_look(attempt, now=self._clock.now(), rules=self._rules)
+            await attempts.ask_again(self._outcomes, [(attempt, soon)])
 
     async def verify(self, attempt: Attempt, verified: Verified) -> None:
         """Write down that PortOne's record of a paid attempt agrees with ours."""
@@ -179,6 +181,7 @@ class Collector:
 
     async def _post(self, attempt: Attempt, *, began: float) -> Answer:
         assert attempt.request_body is not None, "an open attempt has its request"
+        self._gate.charge_begins()
         started = self._clock.monotonic()
         order = ChargeOrder(
             payment_id=attempt.payment_id,

@@ -5,10 +5,12 @@ from datetime import timedelta
 
 import pytest
 
-from billing_worker.store import cycles
+from billing_worker.billing.outcomes import Paid, Payment
+from billing_worker.billing.states import Source
+from billing_worker.store import attempts, cycles
 from tests.builders import a_policy, some_rules
 from tests.conftest import DatabaseUrls
-from tests.rig import Rig, a_rig
+from tests.rig import ATTEMPT_LEASE, Rig, a_rig
 
 
 @pytest.fixture
@@ -118,6 +120,31 @@ async def test_a_decline_that_turns_out_paid_is_corrected_by_name(rig: Rig) -> N
     assert entries[2]["code"] == "declined"
     assert (await rig.attempt())["status"] == "paid"
     assert [one["status"] for one in await rig.tries(payment_id)] == ["PAID"]
+
+
+async def test_an_attempt_whose_cycle_an_older_one_has_paid_is_not_asked_about_without_end(rig: Rig) -> None:
+    """The older decline turned out paid while the newer attempt was refused: the payment is the older one's."""
+    # given
+    await rig.owe(billing_key="bk-late-success-1")
+    await rig.charge()
+    await rig.pass_time(days=1, seconds=1)
+    shard, now = (await rig.attempt())["shard"], rig.clock.now()
+    [older] = await attempts.claim_looks(rig.database.claims, shard, now=now, lease_until=now + ATTEMPT_LEASE, limit=10)
+    await rig.ask("POST", "/scripts", behaviour="401")
+    await rig.charge()
+    found = await rig.crew.collector.look(older.attempt)
+    assert isinstance(found, Payment)
+    paid = Paid(found.pg_tx_id or "", found.paid_at or now, found.transaction_id)
+    await rig.crew.collector.settle(older.attempt, paid, Source.LOOK)
+    assert [one["status"] for one in await rig.attempts()] == ["paid", "refused"]
+
+    # when
+    looked = sum([(await rig.reconcile_after(hours=3, seconds=1)).rows for _ in range(20)])
+
+    # then
+    assert (await rig.cycle())["status"] == "paid"
+    assert looked <= 2
+    assert [one["look_at"] for one in await rig.attempts()] == [None, None]
 
 
 async def test_a_closed_attempt_is_looked_at_at_the_moments_of_the_rules(rig: Rig) -> None:

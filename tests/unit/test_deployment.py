@@ -1,7 +1,7 @@
 """What a server is to a worker: the database that it knows, one that may lack commits, or one to keep away from."""
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from billing_worker.billing.deployment import (
+    LOOK_FIRST_MARGIN,
     FailedOver,
     Foreign,
     New,
@@ -201,3 +202,7 @@ def test_what_was_never_written_down_differs_from_nothing() -> None:
 
     assert judge(unknown_before, SEEN, OURS) == Same()
     assert judge(RECORDED, replace(SEEN, system_identifier=None, timeline=None), OURS) == Same()
+
+
+def test_the_margin_outlasts_a_clock_that_was_ahead_by_minutes() -> None:
+    assert timedelta(minutes=5) < LOOK_FIRST_MARGIN < timedelta(hours=1)

@@ -485,3 +485,32 @@ def test_a_break_within_a_cell_is_named_as_it_was_written(line_break: str, code:
 
     assert (fault.line, fault.column) == (2, "order_name")
     assert code in fault.reason
+
+
+@pytest.mark.parametrize("column", ["business_key", "customer_id", "billing_key", "amount", "anchor_on"])
+def test_what_no_charge_can_do_without_is_missed_in_the_header_and_in_a_row(column: str) -> None:
+    without = only_fault(csv_of({name: cell for name, cell in ROW.items() if name != column}))
+    empty = only_fault(csv_of(ROW | {column: ""}))
+
+    assert without == Fault(1, column, "is missing in the header")
+    assert empty == Fault(2, column, "must not be empty", "empty")
+
+
+@pytest.mark.parametrize("column", ["amount", "period_count"])
+def test_a_number_below_nothing_is_called_that_and_no_formula(column: str) -> None:
+    fault = only_fault(csv_of(ROW | {column: "-1"}))
+
+    assert fault == Fault(2, column, "must be a whole positive number, and is not positive", "-9 (2 characters)")
+
+
+@pytest.mark.parametrize("sign", "=+-@")
+def test_only_what_a_spreadsheet_takes_for_a_formula_is_called_one(sign: str) -> None:
+    assert cell_fault(f"{sign}1") == "starts like a formula of a spreadsheet"
+    assert cell_fault(f"{sign}1", may_start_with_sign=True) == ""
+    assert cell_fault(f"?{sign}1") == ""
+
+
+def test_a_shape_is_shown_as_far_as_it_tells_something() -> None:
+    assert shape_of("x" * 24) == f"{'a' * 24} (24 characters)"
+    assert shape_of("x" * 25) == f"{'a' * 24}… (25 characters)"
+    assert Fault(1, "", "is wrong").shape == ""

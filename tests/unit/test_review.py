@@ -16,7 +16,7 @@ from billing_worker.billing.charging import (
     review,
 )
 from billing_worker.billing.outcomes import PAYMENT_PENDING, Absent, Look, Paid, Payment, Unanswered
-from billing_worker.billing.states import AttemptStatus
+from billing_worker.billing.states import AttemptStatus, CycleStatus
 from tests.builders import NOON, a_payment, an_attempt, some_rules
 
 RULES = some_rules()
@@ -48,6 +48,12 @@ def test_a_paid_attempt_is_compared_with_portone_s_record() -> None:
 )
 def test_a_paid_attempt_that_portone_tells_otherwise_is_put_before_a_person(look: Look) -> None:
     assert isinstance(reviewed(look, status=AttemptStatus.PAID, looks=LOOKS_BEFORE_DOUBT), Contradiction)
+
+
+def test_a_payment_of_a_cycle_that_an_older_attempt_has_paid_is_that_one_s() -> None:
+    paid = {"cycle_status": CycleStatus.PAID, "attempt_number": 2, "attempts_count": 2}
+
+    assert reviewed(a_payment(), status=AttemptStatus.REFUSED, **paid) == NothingMore()
 
 
 @pytest.mark.parametrize("look", [a_payment("FAILED"), a_payment("READY"), Absent()], ids=lambda look: repr(look)[:40])
