@@ -23,6 +23,7 @@ from tests.fuzz.targets import TARGETS, seeds
 ROOT = Path(__file__).resolve().parent.parent.parent
 HOME = ROOT / ".venv" / "fuzz"
 ATHERIS = "atheris>=3.0,<4"
+LACKS_A_TOOL = 77  # what tests/prove.py takes for "skipped"; no verdict ends with it
 
 _LAST_STATUS = re.compile(r"#(\d+)\s+\w+\s+cov: (\d+) ft: (\d+) corp: (\d+)")
 _DONE = re.compile(r"Done (\d+) runs")
@@ -33,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     if not _have_atheris():
         print(f"no fuzzing: {ATHERIS} cannot be installed here (it exists for Linux and CPython 3.11 to 3.14)")
-        return 2
+        return LACKS_A_TOOL
     seconds = max(1, round(options.minutes * 60 / len(options.targets)))
     results = [_fuzz(target, seconds) for target in options.targets]
     print(f"{'target':20}{'executions':>12}{'a second':>10}{'branches':>10}{'inputs':>8}{'found':>7}")

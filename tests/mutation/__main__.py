@@ -73,12 +73,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(paths: Sequence[str], options: argparse.Namespace, cache: str) -> int:
     started = time.monotonic()
     mutants = [mutant for path in paths for mutant in mutants_of(path)]
+    tallies = {path: Tally() for path in paths}
     if options.again:
-        wanted = {tuple(key) for key in json.loads(Path(options.again).read_text(encoding="utf-8"))["unlisted"]}
+        earlier = json.loads(Path(options.again).read_text(encoding="utf-8"))
+        wanted = {tuple(key) for key in earlier["unlisted"]}
         mutants = [mutant for mutant in mutants if mutant.key in wanted]
+        tallies = {path: _earlier_tally(earlier["files"][path]) for path in paths}
     print(f"{len(mutants)} mutants of {len(paths)} files", flush=True)
     listed = listed_survivors()
-    tallies = {path: Tally() for path in paths}
     survivors: set[Key] = set()
 
     def tell(mutant: Mutant, killed: bool) -> None:
@@ -98,6 +100,16 @@ def _run(paths: Sequence[str], options: argparse.Namespace, cache: str) -> int:
         _write_result(Path(options.json), tallies, minutes=minutes)
     total = _total(tallies)
     return int(bool(total.unlisted or stale) or total.score_percent < SCORE_PERCENT_MIN)
+
+
+def _earlier_tally(figures: dict[str, int]) -> Tally:
+    """What an earlier run is sure of: all but what survived it unlisted, which is tried again and counted anew."""
+    return Tally(
+        made=figures["mutants"] - figures["survived_unlisted"],
+        killed=figures["killed"],
+        only_words=figures["survived_words_only"],
+        listed=figures["survived_listed"],
+    )
 
 
 def _count(tally: Tally, mutant: Mutant, *, killed: bool, listed: bool) -> None:
@@ -175,7 +187,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--paths", nargs="+", metavar="FILE", help="these modules only")
     parser.add_argument("--tests", nargs="+", metavar="FILE", help="these tests only: quicker, and more survives")
     parser.add_argument("--since", metavar="COMMIT", help="the modules that differ from this commit only")
-    parser.add_argument("--again", metavar="FILE", help="only what survived unlisted in the run that wrote this JSON")
+    parser.add_argument(
+        "--again",
+        metavar="FILE",
+        help="only what survived unlisted in the run that wrote this JSON, added to its figures",
+    )
     parser.add_argument("--json", metavar="FILE", help="write the figures there")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="how many forks at a time")
     return parser

@@ -9,11 +9,13 @@ import gc
 import importlib.util
 import os
 import resource
+import select
 import signal
 import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from importlib.machinery import ModuleSpec, SourceFileLoader
 from pathlib import Path
 from types import CodeType, FrameType, FunctionType, ModuleType
@@ -211,6 +213,15 @@ def _try_anew(mutant: Mutant, tests: Sequence[str]) -> int:
     return _SURVIVED
 
 
+@dataclass(frozen=True, slots=True)
+class _Running:
+    """A mutant that is being tried."""
+
+    mutant: Mutant
+    until: float
+    lifeline: int
+
+
 def _run_forks(
     jobs: Sequence[tuple[Mutant, Sequence[str]]],
     work: Callable[[Mutant, Sequence[str]], int],
@@ -220,13 +231,14 @@ def _run_forks(
     tell: Tell,
 ) -> None:
     waiting = list(reversed(jobs))
-    running: dict[int, tuple[Mutant, float]] = {}
+    running: dict[int, _Running] = {}
     try:
         while waiting or running:
             while waiting and len(running) < workers:
                 mutant, tests = waiting.pop()
                 seconds_max = max(SECONDS_MIN, SECONDS_FACTOR * sum(seconds_of[test] for test in tests))
-                running[_fork(work, mutant, tests)] = mutant, time.monotonic() + seconds_max
+                child, lifeline = _fork(work, mutant, tests)
+                running[child] = _Running(mutant, time.monotonic() + seconds_max, lifeline)
             _wait_for_one(running, tell)
     finally:
         for child in running:
@@ -234,22 +246,26 @@ def _run_forks(
             os.waitpid(child, 0)
 
 
-def _wait_for_one(running: dict[int, tuple[Mutant, float]], tell: Tell) -> None:
-    time.sleep(0.002)
-    for child, (mutant, until) in list(running.items()):
+def _wait_for_one(running: dict[int, _Running], tell: Tell) -> None:
+    first_until = min(each.until for each in running.values())
+    select.select([each.lifeline for each in running.values()], [], [], max(0.0, first_until - time.monotonic()))
+    for child, each in list(running.items()):
         ended, status = os.waitpid(child, os.WNOHANG)
-        if not ended and time.monotonic() > until:
+        if not ended and time.monotonic() > each.until:
             os.kill(child, signal.SIGKILL)
             ended, status = os.waitpid(child, 0)
         if ended:
-            del running[child]
-            tell(mutant, os.waitstatus_to_exitcode(status) != _SURVIVED)
+            os.close(running.pop(child).lifeline)
+            tell(each.mutant, os.waitstatus_to_exitcode(status) != _SURVIVED)
 
 
-def _fork(work: Callable[[Mutant, Sequence[str]], int], mutant: Mutant, tests: Sequence[str]) -> int:
+def _fork(work: Callable[[Mutant, Sequence[str]], int], mutant: Mutant, tests: Sequence[str]) -> tuple[int, int]:
+    """The child, and the end of a pipe that can be read when the child has ended."""
+    lifeline, held = os.pipe()
     child = os.fork()
     if child:
-        return child
+        os.close(held)
+        return child, lifeline
     code = _NOT_RUN
     try:
         silence = os.open(os.devnull, os.O_RDWR)

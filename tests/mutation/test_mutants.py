@@ -70,6 +70,7 @@ def test_only_the_words_of_an_exception_may_survive_by_rule(made: Callable[[str]
     assert accepted == {'raise ValueError("too many of them")'}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", command.mutated_paths())
 def test_every_survivor_that_is_listed_can_still_be_made(path: str) -> None:
     listed = {key for key in command.listed_survivors() if key[0] == path}

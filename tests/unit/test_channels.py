@@ -62,3 +62,11 @@ def test_a_name_may_be_as_long_as_its_pg_takes_to_the_byte() -> None:
     assert order_name_faults(OTHER, "x" * 40) == ()
     assert order_name_faults(KPN, "x" * 256) == ()
     assert order_name_faults(OTHER, "x" * 41) == ("has 41 bytes in UTF-8, and OTHER takes 40",)
+
+
+def test_what_the_two_profiles_take_is_what_the_guides_of_the_pgs_say() -> None:
+    assert set(PROFILES) == {"KPN", "OTHER"}
+    assert (KPN.order_name_bytes_max, OTHER.order_name_bytes_max) == (256, 40)
+    assert (KPN.customer_name_required, OTHER.customer_name_required) == (True, False)
+    assert (KPN.currencies, OTHER.currencies) == ({"KRW"}, {"KRW", "USD", "JPY"})
+    assert (KPN.forbidden_in_order_name, OTHER.forbidden_in_order_name) == (set(), set("%&|$-+=[]"))

@@ -145,7 +145,7 @@ def test_the_same_has_nothing_that_differs(seen: Seen, recorded: Recorded, wante
         (recorded.database_oid, seen.database_oid),
         (recorded.timeline, seen.timeline),
     ]
-    alike = all(one is None or other is None or one == other for one, other in pairs)
+    alike = all(now is None or now == written for written, now in pairs)
     ours_too = (recorded.deployment, recorded.live) == (wanted.deployment, wanted.live)
     went_back = None not in (wal_seen, seen.wal_position) and seen.wal_position < wal_seen  # type: ignore[operator]
     assert (judgement == Same()) == (alike and ours_too and not went_back and not seen.in_recovery)
@@ -197,12 +197,39 @@ def test_a_server_that_hides_either_part_of_its_wal_hides_a_failover(changes: di
     )
 
 
-def test_what_was_never_written_down_differs_from_nothing() -> None:
-    unknown_before = replace(RECORDED, system_identifier=None, timeline=None)
-
-    assert judge(unknown_before, SEEN, OURS) == Same()
+def test_what_the_server_no_longer_says_differs_from_nothing() -> None:
     assert judge(RECORDED, replace(SEEN, system_identifier=None, timeline=None), OURS) == Same()
+
+
+@pytest.mark.parametrize("written", [{"timeline": None}, {"system_identifier": None}])
+def test_what_shows_itself_first_may_have_changed_before(written: dict[str, Any]) -> None:
+    judgement = judge(replace(RECORDED, **written), SEEN, OURS)
+
+    assert isinstance(judgement, FailedOver)
+    assert "says more of itself" in judgement.reason
+
+
+def test_what_was_accepted_tells_a_copy_where_nothing_is_written_down() -> None:
+    silent = replace(RECORDED, system_identifier=None)
+
+    judgement = judge(silent, replace(SEEN, system_identifier=78), OURS, before=SEEN)
+
+    assert isinstance(judgement, Foreign)
+
+
+def test_what_is_written_down_is_believed_before_what_was_accepted() -> None:
+    """A person has adopted another server since."""
+    adopted = replace(SEEN, system_identifier=78)
+
+    assert judge(replace(RECORDED, system_identifier=78), adopted, OURS, before=SEEN) == Same()
 
 
 def test_the_margin_outlasts_a_clock_that_was_ahead_by_minutes() -> None:
     assert timedelta(minutes=5) < LOOK_FIRST_MARGIN < timedelta(hours=1)
+
+
+def test_a_server_that_hides_its_wal_s_position_is_not_taken_for_one_that_went_back() -> None:
+    silent = replace(SEEN, wal_position=None)
+
+    assert judge(RECORDED, silent, OURS, wal_seen=1000) == Same()
+    assert moved(silent, silent, wal_seen=1000) == ""

@@ -12,12 +12,17 @@ class Skew:
     """How far PortOne's clock is from ours."""
 
     seconds = 0.0
+    last_seconds = 0.0
 
 
 def a_gate(clock: FakeClock, skew: Skew | None = None, *, watched: bool = True) -> SendingGate:
     told = skew or Skew()
     gate = SendingGate(
-        clock, skew_max_seconds=30, pause=timedelta(minutes=5), portone_skew_seconds=lambda: told.seconds
+        clock,
+        skew_max_seconds=30,
+        pause=timedelta(minutes=5),
+        portone_skew_seconds=lambda: told.seconds,
+        portone_skew_last_seconds=lambda: told.last_seconds,
     )
     if watched:
         gate.operator_order("")
@@ -118,3 +123,48 @@ def test_a_person_s_order_is_named_before_anything_else() -> None:
     gate.operator_order("wrong price")
 
     assert why(gate) is ClosedBy.OPERATOR
+
+
+@pytest.mark.parametrize("last_seconds", [31, -31])
+def test_a_clock_that_was_wrong_is_tried_with_one_charge_in_five_minutes(last_seconds: float) -> None:
+    # given
+    clock, portone = FakeClock(), Skew()
+    gate = a_gate(clock, portone)
+    portone.last_seconds = last_seconds  # and no answer is recent
+
+    # when
+    before = (why(gate), gate.probing)
+    gate.charge_begins()
+    at_once = why(gate)
+    clock.advance(seconds=299)
+    later = why(gate)
+    clock.advance(seconds=1)
+
+    # then
+    assert before == (None, True)
+    assert (at_once, later) == (ClosedBy.CLOCK, ClosedBy.CLOCK)
+    assert (why(gate), gate.probing) == (None, True)
+
+
+def test_an_answer_that_shows_the_clock_right_opens_the_gate_at_once() -> None:
+    # given
+    portone = Skew()
+    gate = a_gate(FakeClock(), portone)
+    portone.last_seconds = 31
+    gate.charge_begins()
+
+    # when
+    portone.last_seconds = portone.seconds = 1
+
+    # then
+    assert (why(gate), gate.probing) == (None, False)
+
+
+def test_a_clock_that_was_right_is_not_in_doubt_for_want_of_answers() -> None:
+    portone = Skew()
+    gate = a_gate(FakeClock(), portone)
+    portone.last_seconds = 30
+
+    gate.charge_begins()
+
+    assert (why(gate), gate.probing) == (None, False)

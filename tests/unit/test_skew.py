@@ -66,7 +66,7 @@ def test_a_host_clock_that_jumps_is_seen_after_a_few_answers() -> None:
 
 
 def test_a_skew_that_no_answer_confirms_is_forgotten() -> None:
-    """Whoever sends nothing because of it would otherwise never learn that it is over."""
+    """Whoever sends nothing because of it would otherwise never learn that it is over. What it was is still told."""
     seconds = [1000.0]
     skew = DateSkew(lambda: NOON, lambda: seconds[0])
     skew.note(http_date(NOON + timedelta(seconds=100)))
@@ -75,4 +75,19 @@ def test_a_skew_that_no_answer_confirms_is_forgotten() -> None:
     kept = skew.seconds
     seconds[0] += 1.0
 
-    assert (kept, skew.seconds) == (100, None)
+    assert (kept, skew.seconds, skew.last_seconds) == (100, None, 100)
+
+
+def test_the_first_answer_after_a_silence_counts_alone() -> None:
+    # given
+    seconds = [1000.0]
+    skew = DateSkew(lambda: NOON, lambda: seconds[0])
+    for ahead in (100, 101, 102):
+        skew.note(http_date(NOON + timedelta(seconds=ahead)))
+
+    # when
+    seconds[0] += KNOWN_SECONDS_MAX + 1
+    skew.note(http_date(NOON))
+
+    # then
+    assert (skew.seconds, skew.last_seconds) == (0, 0)
