@@ -76,6 +76,7 @@ class Daemon:
             skew_max_seconds=settings.clock_skew_max_seconds,
             pause=timedelta(seconds=settings.channel_pause_seconds),
             portone_skew_seconds=lambda: portone.date_skew_seconds or 0.0,
+            portone_skew_last_seconds=lambda: portone.last_date_skew_seconds or 0.0,
             database_moved=acceptance.refusal,
         )
         self._settler = Settler(
@@ -303,7 +304,7 @@ def _calm_collector() -> None:
 async def _made(settings: Settings) -> AsyncIterator[Daemon]:
     clock = SystemClock()
     async with AsyncExitStack() as stack:
-        url, acceptance = settings.database_url.get_secret_value(), Acceptance()
+        url, acceptance = settings.database_url.get_secret_value(), Acceptance(clock.monotonic)
 
         def alone() -> AbstractAsyncContextManager[Executor]:
             return db.alone(

@@ -44,9 +44,9 @@ def alone(url: str) -> AbstractAsyncContextManager[db.Lone]:
 @asynccontextmanager
 async def guarded(rig: Rig, urls: DatabaseUrls, name: str = "guarded", ours: Ours = OURS) -> AsyncIterator[Guarded]:
     """A guarded crew, put together as the daemon does it; its sentry has not looked yet."""
-    acceptance = Acceptance()
+    acceptance = Acceptance(rig.clock.monotonic)
     async with alone(urls.worker_url) as one:
-        acceptance.accept(await deployment.see(one))
+        acceptance.accept(await deployment.see(one), asked_at=rig.clock.monotonic())
     pools = await db.connect(
         urls.worker_url, db.PoolLimits(), application_name="billing-worker test", admit=acceptance.admit
     )

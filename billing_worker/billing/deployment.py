@@ -92,13 +92,8 @@ def judge(
         return New()
     if foreign := _other_owner(recorded, ours) or _other_place(recorded, seen, before):
         return foreign
-    if _differ(recorded.timeline, seen.timeline):
-        return FailedOver(f"the server's timeline is {seen.timeline}, it was {recorded.timeline}")
-    if _says_more(recorded, seen):
-        return FailedOver("the server says more of itself than is written down: a failover until now was not noticed")
-    if behind(seen, wal_seen):
-        return FailedOver("the server's WAL ends before what this worker has seen of it: an older copy was restored")
-    return Same()
+    reason = _why_commits_may_be_lost(recorded, seen, wal_seen)
+    return FailedOver(reason) if reason else Same()
 
 
 def moved(accepted: Seen, seen: Seen, *, wal_seen: int | None) -> str:
@@ -160,6 +155,16 @@ def _other_place(recorded: Recorded, seen: Seen, before: Seen | None) -> Foreign
     if recorded.database_oid != seen.database_oid:
         return Foreign("this database is a copy of one on the same server", ADOPT)
     return None
+
+
+def _why_commits_may_be_lost(recorded: Recorded, seen: Seen, wal_seen: int | None) -> str:
+    if _differ(recorded.timeline, seen.timeline):
+        return f"the server's timeline is {seen.timeline}, it was {recorded.timeline}"
+    if _says_more(recorded, seen):
+        return "the server says more of itself than is written down: a failover until now was not noticed"
+    if behind(seen, wal_seen):
+        return "the server's WAL ends before what this worker has seen of it: an older copy was restored"
+    return ""
 
 
 def _says_more(recorded: Recorded, seen: Seen) -> bool:

@@ -21,7 +21,7 @@ RETRIES_MAX = 20
 # By then the next yearly period is due; whoever still wants the old one collected wants a person to ask for it.
 RETRY_AFTER_MAX = timedelta(days=366)
 
-# After an outage several retries may be overdue at once. Card issuers count tries in a row, so a card gets six hours between.
+# After an outage several retries may be overdue at once. Card issuers count tries in a row, so a card gets some hours.
 RETRY_GAP = timedelta(hours=6)
 
 # Long enough for a person to mend a secret or a channel, short enough to lose no day.

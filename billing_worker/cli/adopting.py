@@ -1,6 +1,7 @@
 """The command adopt: a person says that billing goes on from the database that the worker's address leads to now.
 
-It shows what was written down beside what is there. It never makes a test database a live one, nor the other way round.
+It shows what was written down beside what is there. Where there are cycles it never makes a test database a live one,
+nor the other way round.
 """
 # Commands import what they need when they run: --help must not wait for a database driver.
 # ruff: noqa: PLC0415
@@ -32,15 +33,17 @@ def adopt(reason: Reason, by: By = None, yes: Yes = False, as_json: AsJson = Fal
     wanted, url = ours(given), given.database_url.get_secret_value()
     if as_json and not yes:
         raise typer.BadParameter("needs --yes: there is nobody to ask", param_hint="--json")
+    begun = False
     try:
         recorded, seen = asyncio.run(_look(url, wanted))
         if not as_json:
             _show(recorded, seen, wanted)
         if not yes:
             typer.confirm("Does billing go on from here, and from nowhere else?", abort=True)
+        begun = True
         asyncio.run(_adopt(url, wanted, recorded=recorded, seen=seen, who=who, reason=reason))
     except DatabaseGoneError as error:
-        raise gone(error, begun=True) from None
+        raise gone(error, begun=begun) from None
     except RowRefusedError as error:
         raise refused(error) from None
     if as_json:
@@ -57,16 +60,13 @@ async def _look(url: str, wanted: "Ours") -> tuple["Recorded | None", "Seen"]:
     async with on_connection(url) as db:
         seen = await deployment.see(db)
         recorded = await deployment.read_deployment(db)
-        await _refuse(db, recorded, seen, wanted)
+        await _refuse(db, recorded, wanted)
         return recorded, seen
 
 
-async def _refuse(db: "Executor", recorded: "Recorded | None", seen: "Seen", wanted: "Ours") -> None:
+async def _refuse(db: "Executor", recorded: "Recorded | None", wanted: "Ours") -> None:
     from billing_worker.store import deployment
 
-    if seen.in_recovery:
-        remedy = "promote it, or point BILLING_DATABASE_URL at the primary"
-        raise Failure(Exit.REFUSED, "replica", "the server is a replica; nothing was changed", remedy=remedy)
     if recorded and recorded.live is not wanted.live and await deployment.has_cycles(db):
         raise Failure(
             Exit.REFUSED,
@@ -85,7 +85,7 @@ async def _adopt(url: str, wanted: "Ours", *, recorded: "Recorded | None", seen:
         # What was confirmed is what is written down: the address may lead elsewhere by now.
         elsewhere = moved(seen, await deployment.see(db), wal_seen=seen.wal_position)
         if elsewhere or not await deployment.record_deployment(
-            db, seen, wanted, after=recorded, actor=who, reason=reason
+            db, seen, wanted, after=recorded, look_first=True, actor=who, reason=reason
         ):
             message = "the database has changed while it was looked at; nothing was changed by this command"
             raise Failure(Exit.REFUSED, "changed", message, remedy="run adopt again")

@@ -67,12 +67,13 @@ async def _checks(given: "Settings") -> tuple[Check, ...]:
 
 async def _check_database(given: "Settings") -> Check:
     from billing_worker.cli.database import gone, on_connection, refused
+    from billing_worker.clock import SystemClock
     from billing_worker.daemon import ours, pool_limits
     from billing_worker.store import control, db
     from billing_worker.store.deployment import Acceptance
     from billing_worker.workers.fitness import StartUpRefusedError, refuse_moved, refuse_unfit
 
-    url, acceptance = given.database_url.get_secret_value(), Acceptance()
+    url, acceptance = given.database_url.get_secret_value(), Acceptance(SystemClock().monotonic)
     try:
         await refuse_moved(lambda: on_connection(url), ours(given), acceptance)
         database = await db.connect(

@@ -39,7 +39,7 @@ _REFUSALS = {
 
 
 def on_database(work: Callable[[Database], Awaitable[T]], *, command_seconds: float = 20.0, writes: bool = False) -> T:
-    """Connect, do the work, and disconnect. What writes is not done on a copy of the database. Raises Failure."""
+    """Connect, do the work, and disconnect. With writes, it is not done on a copy of the database. Raises Failure."""
     url = database_url()
     try:
         return asyncio.run(_with_database(url, work, command_seconds, writes=writes))
@@ -73,7 +73,8 @@ def settings() -> Settings:
 def gone(error: DatabaseGoneError, *, begun: bool) -> Failure:
     """Postgres is not there, in plain words; begun says whether the command may have done its work."""
     if isinstance(error, DatabaseMovedError | NoPrimaryError):
-        return Failure(Exit.REFUSED, "database_moved", f"{error}; nothing was changed")
+        done = "what the command had done before stands" if begun else "nothing was changed"
+        return Failure(Exit.REFUSED, "database_moved", f"{error}; {done}")
     unknown = "; whether the command did its work is unknown, and it may be run again" if begun else ""
     return Failure(
         Exit.GONE,

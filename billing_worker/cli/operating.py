@@ -201,8 +201,10 @@ def _order(*, halted: bool, reason: str, by: str | None, as_json: bool) -> None:
     from billing_worker.store import control
 
     who = actor(by)
+    # A copy may be halted, so that it is when somebody adopts it; nothing there is set going.
     on_database(
-        lambda database: control.order_sending(database.claims, halted=halted, reason=reason, actor=who), writes=True
+        lambda database: control.order_sending(database.claims, halted=halted, reason=reason, actor=who),
+        writes=not halted,
     )
     text = "Sending is halted: workers obey within seconds" if halted else "Workers send again within seconds"
     _done({"halted": halted, "reason": reason, "actor": who}, text, as_json)

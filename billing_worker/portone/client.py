@@ -158,6 +158,11 @@ class PortOneClient:
         """How far PortOne's clock is ahead of the host's; None before the first answer."""
         return self._skew.seconds
 
+    @property
+    def last_date_skew_seconds(self) -> float | None:
+        """The same by the last answers, however long ago they came."""
+        return self._skew.last_seconds
+
     async def charge(self, order: ChargeOrder) -> Answer:
         """Send the charge, and send it again within seconds where that is safe and useful.
 

@@ -31,8 +31,11 @@ class DateSkew:
     @property
     def seconds(self) -> float | None:
         """How far PortOne is ahead of the host, 0 within the header's resolution; None where no recent answer tells."""
-        if self._seconds() - self._sampled_at > KNOWN_SECONDS_MAX:
-            self._samples_seconds.clear()
+        return None if self._old() else self.last_seconds
+
+    @property
+    def last_seconds(self) -> float | None:
+        """What the last answers told, however long ago; None before the first one."""
         return statistics.median(self._samples_seconds) if self._samples_seconds else None
 
     def note(self, date: str | None) -> None:
@@ -42,6 +45,11 @@ class DateSkew:
         self._last_date = date
         portone_time = read_http_date(date)
         if portone_time is not None:
+            if self._old():
+                self._samples_seconds.clear()
             self._sampled_at = self._seconds()
             behind_seconds = (self._host_time() - portone_time).total_seconds()
             self._samples_seconds.append(-min(0.0, behind_seconds) - max(0.0, behind_seconds - RESOLUTION_SECONDS))
+
+    def _old(self) -> bool:
+        return self._seconds() - self._sampled_at > KNOWN_SECONDS_MAX

@@ -43,7 +43,7 @@ class DatabaseMovedError(DatabaseGoneError):
 
 
 class NoPrimaryError(DatabaseGoneError):
-    """Every server that answers is a replica."""
+    """No server that answers takes writes."""
 
 
 class RowRefusedError(Exception):
@@ -94,7 +94,10 @@ def translated(error: BaseException) -> DatabaseGoneError | RowRefusedError:
         # asyncpg could not even send the value, and it will not be able to the next time either.
         return RowRefusedError(type(error).__name__)
     if isinstance(error, asyncpg.TargetServerAttributeNotMatched):
-        return NoPrimaryError("the server is a replica: point BILLING_DATABASE_URL at the primary")
+        return NoPrimaryError(
+            "the server takes no writes, as a replica or by default_transaction_read_only: point BILLING_DATABASE_URL "
+            "at the primary"
+        )
     return DatabaseGoneError(type(error).__name__)
 
 

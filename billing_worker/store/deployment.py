@@ -3,6 +3,8 @@
 A connection leads to a server that nobody has looked at until it is asked. None runs a statement of ours before.
 """
 
+from collections.abc import Callable
+
 from billing_worker.billing import deployment
 from billing_worker.billing.deployment import LOOK_FIRST_MARGIN, Foreign, Ours, Recorded, Replica, Seen
 from billing_worker.store.db import DatabaseMovedError, Executor, RowRefusedError
@@ -11,10 +13,19 @@ from billing_worker.store.db import DatabaseMovedError, Executor, RowRefusedErro
 _WAYS_TO_SEE = ("see_database", "see_database_without_wal", "see_database_alone")
 
 
+# The pools' connections may go on speaking to a server that is no longer the primary while no new one can be made to
+# see it. A judgement is made every five seconds and takes one connection and three questions: this is a dozen missed.
+JUDGED_SECONDS_MAX = 60.0
+
+
 class Acceptance:
     """The database that was judged, as one worker knows it. Whatever else a connection leads to is refused."""
 
-    def __init__(self) -> None:
+    def __init__(self, seconds: Callable[[], float]) -> None:
+        """`seconds` counts while the machine sleeps: a judgement is old after that."""
+        self.seconds = seconds
+        self.known: Seen | None = None  # what was accepted last, also while it is refused
+        self._judged_at = 0.0
         self._accepted: Seen | None = None
         self._refusal = "nobody has judged the database yet"
         self.wal_seen: int | None = None
@@ -25,12 +36,24 @@ class Acceptance:
         return self._accepted
 
     def refusal(self) -> str:
-        """Why no new connection is let in; empty while they are."""
-        return self._refusal
+        """Why nothing is sent from here; empty while the database is accepted and that is not long ago.
 
-    def accept(self, seen: Seen) -> None:
-        """From now on this is the database."""
+        Verdicts are still written where it is long ago, and new connections let in that lead to the same place.
+        """
+        if self._refusal:
+            return self._refusal
+        age_seconds = self.seconds() - self._judged_at
+        return f"nobody could judge the database for {age_seconds:.0f} s" if age_seconds > JUDGED_SECONDS_MAX else ""
+
+    def accept(self, seen: Seen, *, asked_at: float) -> None:
+        """From now on this is the database; asked_at is when it began to be asked, by `seconds`."""
         self._accepted, self.wal_seen, self._refusal = seen, seen.wal_position, ""
+        self.known, self._judged_at = seen, asked_at
+
+    def confirm(self, seen: Seen, *, asked_at: float) -> None:
+        """It is still the database."""
+        self._judged_at = asked_at
+        self.note(seen)
 
     def refuse(self, why: str) -> None:
         """Let no new connection in until another database is accepted."""
@@ -86,11 +109,11 @@ async def read_deployment(db: Executor) -> Recorded | None:
 
 
 async def record_deployment(
-    db: Executor, seen: Seen, ours: Ours, *, after: Recorded | None, actor: str, reason: str
+    db: Executor, seen: Seen, ours: Ours, *, after: Recorded | None, look_first: bool, actor: str, reason: str
 ) -> bool:
     """Write down that the database is this one. False where somebody else has written first.
 
-    Where another one was written down, commits may be lost, and what was due before now is looked at first.
+    look_first says that commits may be lost: what was due before now is looked at before it is sent.
     """
     rows = await db.fetch(
         "record_deployment",
@@ -100,7 +123,7 @@ async def record_deployment(
         seen.system_identifier,
         seen.database_oid,
         seen.timeline,
-        LOOK_FIRST_MARGIN if after else None,
+        LOOK_FIRST_MARGIN if look_first else None,
         actor,
         reason,
     )

@@ -3,7 +3,7 @@
 It writes nothing, and it never mends what it finds: it says what is wrong and how a person mends it.
 """
 
-from billing_worker.billing.deployment import Foreign, Ours, Replica, judge
+from billing_worker.billing.deployment import Foreign, Ours, Recorded, Replica, Seen, judge
 from billing_worker.store import control, db, deployment, last_lines, migrate
 from billing_worker.store.db import Database
 from billing_worker.store.deployment import Acceptance
@@ -17,23 +17,21 @@ class StartUpRefusedError(Exception):
 async def refuse_moved(alone: Alone, wanted: Ours, acceptance: Acceptance) -> None:
     """Refuse a replica, and a database that another deployment has or that was copied; accept any other.
 
-    Raises StartUpRefusedError.
+    Raises StartUpRefusedError, and what a connection that cannot be made raises.
     """
+    asked_at = acceptance.seconds()
     try:
         async with alone() as one:
-            seen = await deployment.see(one)
-            recorded = await deployment.read_deployment(one)
-    except db.NoPrimaryError:
-        raise StartUpRefusedError(REPLICA) from None
-    except db.RowRefusedError as error:
-        raise StartUpRefusedError(f"the schema cannot be read ({error}): run billing-worker migrate") from None
+            seen, recorded = await _look(one)
+    except db.NoPrimaryError as error:
+        raise StartUpRefusedError(str(error)) from None
     match judge(recorded, seen, wanted):
         case Replica():
             raise StartUpRefusedError(REPLICA)
         case Foreign(reason=reason, remedy=remedy):
             raise StartUpRefusedError(f"{reason}: {remedy}")
         case _:
-            acceptance.accept(seen)
+            acceptance.accept(seen, asked_at=asked_at)
 
 
 async def refuse_unfit(database: Database, store_id: str, *, live: bool = False) -> None:
@@ -56,3 +54,11 @@ async def refuse_unfit(database: Database, store_id: str, *, live: bool = False)
         raise StartUpRefusedError(f"the schema cannot be read ({error}): run billing-worker migrate") from None
     if problems:
         raise StartUpRefusedError("\n".join(problems))
+
+
+async def _look(one: db.Executor) -> tuple[Seen, Recorded | None]:
+    # Only here does a refusal speak of the schema; one that comes before is about the login or the database's name.
+    try:
+        return await deployment.see(one), await deployment.read_deployment(one)
+    except db.RowRefusedError as error:
+        raise StartUpRefusedError(f"the schema cannot be read ({error}): run billing-worker migrate") from None

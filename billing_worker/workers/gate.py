@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from billing_worker.clock import Clock
+from billing_worker.portone.skew import KNOWN_SECONDS_MAX
 
 
 class ClosedBy(StrEnum):
@@ -34,7 +35,8 @@ class Closed:
 class SendingGate:
     """Open unless something says otherwise.
 
-    After a channel's refusal one charge at a time tries whether it is mended.
+    After a channel's refusal one charge at a time tries whether it is mended; after a wrong clock of which no answer
+    tells any more, one in five minutes.
     """
 
     def __init__(
@@ -44,12 +46,15 @@ class SendingGate:
         skew_max_seconds: float,
         pause: timedelta,
         portone_skew_seconds: Callable[[], float],
+        portone_skew_last_seconds: Callable[[], float] = float,
         database_moved: Callable[[], str] = str,
     ) -> None:
         self._clock = clock
         self._skew_max_seconds = skew_max_seconds
         self._pause_seconds = pause.total_seconds()
-        self._portone_skew_seconds = portone_skew_seconds
+        self._portone_skew_seconds = portone_skew_seconds  # as recent answers have it; 0 where none tells
+        self._portone_skew_last_seconds = portone_skew_last_seconds  # as the last ones had it, however old
+        self._clock_tried_until = 0.0
         self._database_moved = database_moved  # why the database is not the one that was judged; empty where it is
         self._refused_until = 0.0
         self._refusal = ""
@@ -71,8 +76,13 @@ class SendingGate:
 
     @property
     def probing(self) -> bool:
-        """Whether the channel was refused and has not answered a charge since."""
-        return bool(self._refusal)
+        """Whether one charge at a time is tried: a channel was refused or a clock wrong, and nothing shows the end."""
+        return bool(self._refusal) or self._clock_in_doubt()
+
+    def charge_begins(self) -> None:
+        """A charge is about to leave. Where a clock is in doubt no other follows until it has had its answer."""
+        if self._clock_in_doubt():
+            self._clock_tried_until = self._clock.monotonic() + KNOWN_SECONDS_MAX
 
     def channel_refused(self, error_type: str) -> None:
         """PortOne refused our credentials or channel: wait, then try with one charge."""
@@ -111,7 +121,14 @@ class SendingGate:
             return Closed(ClosedBy.CLOCK, f"the host's clock is {self._clock.skew_seconds:.0f} s from the primary's")
         if abs(self._portone_skew_seconds()) > self._skew_max_seconds:
             return Closed(ClosedBy.CLOCK, f"the host's clock is {self._portone_skew_seconds():.0f} s from PortOne's")
+        if self._clock_in_doubt() and self._clock.monotonic() < self._clock_tried_until:
+            return Closed(ClosedBy.CLOCK, "the host's clock was wrong by PortOne's, and a charge tries whether it is")
         return None
+
+    def _clock_in_doubt(self) -> bool:
+        """Whether the clock was wrong by PortOne's answers, and none is recent enough to tell whether it still is."""
+        recent, last = abs(self._portone_skew_seconds()), abs(self._portone_skew_last_seconds())
+        return recent <= self._skew_max_seconds < last
 
     def _by_channel(self) -> Closed | None:
         if self._clock.monotonic() < self._refused_until:

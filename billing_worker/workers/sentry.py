@@ -22,6 +22,7 @@ from billing_worker.billing.deployment import (
     Same,
     Seen,
     judge,
+    same_place,
     unsaid,
 )
 from billing_worker.clock import Clock
@@ -79,30 +80,29 @@ class Sentry:
 
     async def run_once(self, now: datetime) -> Counts:  # noqa: ARG002 - the primary's clock stamps what is recorded
         """Judge the database, and look at the last lines when it is time."""
+        asked_at = self._clock.monotonic()
         try:
             async with self._alone() as db:
-                await self._judge(db)
-                if not self._acceptance.refusal():
-                    await self._look_at_lines(db)
-        except NoPrimaryError:
-            self._turn_away(REPLICA)
+                await self._judge(db, asked_at)
+        except NoPrimaryError as error:
+            self._turn_away(str(error))
         except StatementRefusedError as error:
             # Such as a database that has none of our tables.
             self._turn_away(f"what is written down of the database cannot be read: {error}")
         return Counts()
 
-    async def _judge(self, db: Executor) -> None:
+    async def _judge(self, db: Executor, asked_at: float) -> None:
         # Positions that others learn while we ask are not held against an answer that is older than they are.
         wal_seen = self._acceptance.wal_seen
         seen = await deployment.see(db)
         recorded = await deployment.read_deployment(db)
-        judgement = judge(recorded, seen, self._ours, wal_seen=wal_seen)
+        judgement = judge(recorded, seen, self._ours, wal_seen=wal_seen, before=self._acceptance.known)
         if isinstance(judgement, New | FailedOver) and await self._write_down(db, seen, recorded, judgement):
             recorded = await deployment.read_deployment(db)
             judgement = judge(recorded, seen, self._ours)
         match judgement:
             case Same():
-                await self._accept(seen, recorded)
+                await self._accept(db, seen, recorded, asked_at)
             case Replica():
                 self._turn_away(REPLICA)
             case Foreign():
@@ -111,25 +111,31 @@ class Sentry:
                 pass  # somebody else has written it down meanwhile, and the next pass judges by that
 
     async def _write_down(self, db: Executor, seen: Seen, recorded: Recorded | None, judgement: Judgement) -> bool:
-        reason = judgement.reason if isinstance(judgement, FailedOver) else "first used"
+        # A database with cycles and without a row was restored to a moment before there was one.
+        reason, look_first = "first used", isinstance(judgement, FailedOver) or await deployment.has_cycles(db)
         if isinstance(judgement, FailedOver):
+            reason = judgement.reason
             self._acceptance.refuse(reason)
             self._metrics.database_failovers.inc()
             log.error("database.failed_over", reason=reason)
         return await deployment.record_deployment(
-            db, seen, self._ours, after=recorded, actor=self._actor, reason=reason
+            db, seen, self._ours, after=recorded, look_first=look_first, actor=self._actor, reason=reason
         )
 
-    async def _accept(self, seen: Seen, recorded: Recorded | None) -> None:
+    async def _accept(self, db: Executor, seen: Seen, recorded: Recorded | None, asked_at: float) -> None:
         # First what is to be looked at, then the connections that could send: never the other way round.
         self._gate.look_first(before=recorded.look_first_before if recorded else None)
         before = self._acceptance.accepted
-        if before is not None and _same_place(before, seen):
-            self._acceptance.note(seen)
+        if before is not None and same_place(before, seen):
+            self._acceptance.confirm(seen, asked_at=asked_at)
+            await self._look_at_lines(db)
             return
-        self._acceptance.accept(seen)
+        self._acceptance.refuse("nobody has looked at the last lines of this database yet")
+        self._lines_looked_at = None
+        await self._look_at_lines(db)
+        self._acceptance.accept(seen, asked_at=asked_at)
         await self._look_again()
-        self._lines_looked_at, self._said = None, ""
+        self._said = ""
         log.info("database.accepted", timeline=seen.timeline, system_identifier=seen.system_identifier)
         if silence := unsaid(seen):
             log.warning("database.unsaid", what=silence)
@@ -152,11 +158,3 @@ class Sentry:
                 log.error("schema.unguarded", what=fault)
         self._missing = missing
         self._gate.unguarded("; ".join(missing))
-
-
-def _same_place(one: Seen, other: Seen) -> bool:
-    return (one.database_oid, one.system_identifier, one.timeline) == (
-        other.database_oid,
-        other.system_identifier,
-        other.timeline,
-    )

@@ -229,6 +229,25 @@ async def test_silence_does_not_show_that_a_refused_channel_works(rig: Rig) -> N
     assert rig.crew.gate.probing
 
 
+async def test_a_clock_that_was_wrong_lets_one_charge_leave_in_five_minutes(rig: Rig) -> None:
+    # given
+    for number in range(4):
+        await rig.owe(f"sub-{number}", f"bk-ok-{number}")
+    rig.crew.gate._portone_skew_last_seconds = lambda: 45.0  # and no answer is recent
+
+    # when
+    sent = []
+    for _ in range(3):
+        await rig.charge()
+        sent.append(len(await rig.posts()))
+    rig.clock.advance(minutes=5)
+    await rig.charge()
+
+    # then
+    assert sent == [1, 1, 1]
+    assert len(await rig.posts()) == 2
+
+
 async def open_without_sending(rig: Rig) -> list[Any]:
     """The attempts whose intents are committed, by a charger that goes no further."""
     opened: list[Any] = []

@@ -8,8 +8,10 @@ from typer.testing import CliRunner, Result
 
 from billing_worker.billing.deployment import Ours
 from billing_worker.cli import app
+from billing_worker.cli.database import gone
 from billing_worker.store import deployment
-from tests.conftest import DatabaseUrls, execute, fetch_value, run_apart
+from billing_worker.store.db import DatabaseMovedError
+from tests.conftest import DatabaseUrls, changed_url, execute, fetch_value, run_apart
 from tests.guarded import alone
 
 SETTINGS = {
@@ -38,7 +40,9 @@ def cli(database: DatabaseUrls) -> Cli:
         async with alone(database.worker_url) as one:
             seen = await deployment.see(one)
             ours = Ours("main", live=False)
-            await deployment.record_deployment(one, seen, ours, after=None, actor="worker-1", reason="first used")
+            await deployment.record_deployment(
+                one, seen, ours, after=None, look_first=False, actor="worker-1", reason="first used"
+            )
 
     run_apart(claim())
 
@@ -93,7 +97,7 @@ def test_adopt_never_turns_test_cycles_into_live_ones(cli: Cli, database: Databa
 @pytest.mark.parametrize(
     "command",
     [
-        ("halt", "--reason", "x", "--by", "kim"),
+        ("resume-sending", "--reason", "x", "--by", "kim"),
         ("cycle", "skip", "rb1" + "a" * 27, "--reason", "x", "--by", "kim"),
         ("subscriptions", "cancel", "a", "--reason", "x", "--by", "kim"),
     ],
@@ -128,3 +132,40 @@ def test_check_config_names_a_copy_and_its_remedy(cli: Cli, database: DatabaseUr
 
     [problem] = json.loads(result.stdout)["checks"][0]["problems"]
     assert "billing-worker adopt" in problem
+
+
+def test_a_copy_may_be_halted_before_it_is_adopted(cli: Cli, database: DatabaseUrls) -> None:
+    execute(database.admin_url, COPIED)
+
+    result = cli("halt", "--reason", "restored", "--by", "kim")
+
+    assert result.exit_code == 0
+    assert json.loads(cli("status", "--json").stdout)["sending"]["halted"] is True
+
+
+def test_a_copy_without_a_row_is_looked_at_first_once_it_is_adopted(cli: Cli, database: DatabaseUrls) -> None:
+    execute(database.admin_url, "DELETE FROM billing.deployment")
+
+    result = cli("adopt", "--reason", "restored", "--by", "kim", "--yes")
+
+    assert result.exit_code == 0
+    assert fetch_value(database.admin_url, "SELECT look_first_before > now() FROM billing.deployment") is True
+
+
+def test_check_config_names_a_database_that_is_not_there_and_its_remedy(cli: Cli, database: DatabaseUrls) -> None:
+    elsewhere = {"BILLING_DATABASE_URL": changed_url(database.worker_url, database="no_such_database")}
+
+    result = cli("check-config", "--json", BILLING_PORTONE_BASE_URL="http://127.0.0.1:9", **elsewhere)
+
+    [problem] = json.loads(result.stdout)["checks"][0]["problems"]
+    assert "there is no database of that name" in problem
+    assert "migrate" not in problem
+
+
+@pytest.mark.parametrize(
+    ("begun", "words"), [(False, "nothing was changed"), (True, "what the command had done before stands")]
+)
+def test_a_command_that_is_cut_off_by_a_move_says_what_stands(begun: bool, words: str) -> None:
+    failure = gone(DatabaseMovedError("the server is a replica"), begun=begun)
+
+    assert failure.message == f"the server is a replica; {words}"

@@ -101,7 +101,7 @@ async def test_what_comes_due_later_is_sent_directly(rig: Rig, guard: Guarded) -
     await guard.watch(rig)
     later = rig.clock.now() + timedelta(days=40)
     await rig.pass_time(days=40)
-    rig.crew.gate.operator_order("")
+    await guard.watch(rig)
 
     # when
     await rig.owe(cadence=a_cadence(anchor_on=date(later.year, later.month, later.day) - timedelta(days=1)))
@@ -164,7 +164,7 @@ async def test_a_connection_to_anywhere_else_runs_nothing(rig: Rig, guard: Guard
     # given
     seen = guard.acceptance.accepted
     assert isinstance(seen, Seen)
-    guard.acceptance.accept(replace(seen, **{change: 1_000}))
+    guard.acceptance.accept(replace(seen, **{change: 1_000}), asked_at=rig.clock.monotonic())
     await guard.database.look_again()
 
     # when, then
@@ -198,7 +198,7 @@ async def test_a_worker_does_not_start_on_a_foreign_database(
 ) -> None:
     # given
     await rig.admin.execute(moved)
-    acceptance = Acceptance()
+    acceptance = Acceptance(rig.clock.monotonic)
 
     # when, then
     with pytest.raises(fitness.StartUpRefusedError):
@@ -220,7 +220,7 @@ async def test_a_copy_on_the_same_server_is_foreign(
 
     # when, then
     with pytest.raises(fitness.StartUpRefusedError, match=r"a copy of one on the same server.*billing-worker adopt"):
-        await fitness.refuse_moved(lambda: alone(copy.worker_url), OURS, Acceptance())
+        await fitness.refuse_moved(lambda: alone(copy.worker_url), OURS, Acceptance(rig.clock.monotonic))
     execute(postgres_server, f'DROP DATABASE "{copy.name}" WITH (FORCE)')
 
 
@@ -236,7 +236,13 @@ async def test_an_adopted_database_is_billed_from_again_and_looked_at_first(
     async with alone(database.worker_url) as one:
         before = await deployment.read_deployment(one)
         await deployment.record_deployment(
-            one, await deployment.see(one), OURS, after=before, actor="kim", reason="moved to a new server"
+            one,
+            await deployment.see(one),
+            OURS,
+            after=before,
+            look_first=True,
+            actor="kim",
+            reason="moved to a new server",
         )
     said = await guard.watch(rig)
     await rig.charge(guard.crew)
@@ -281,11 +287,11 @@ async def test_a_server_that_says_less_of_itself_is_worked_with_and_named(
 ) -> None:
     # given
     await rig.admin.execute(f"REVOKE EXECUTE ON FUNCTION pg_catalog.{revoked} FROM PUBLIC")
-    await rig.owe()
 
     # when
     async with guarded(rig, database) as guard:
         said = await guard.watch(rig)
+        await rig.owe()
         await guard.database.look_again()
         await rig.charge(guard.crew)
         seen = guard.acceptance.accepted

@@ -86,6 +86,32 @@ async def test_an_index_that_keeps_out_something_else_is_named(admin: Any, worke
     assert "ledger_one_paid is another one" in fault
 
 
+async def test_how_an_index_is_stored_is_nobody_s_business(admin: Any, worker: Database) -> None:
+    # given
+    for name in UNIQUE_INDEXES:
+        await admin.execute(f"ALTER INDEX billing.{name} SET (fillfactor = 70, deduplicate_items = off)")
+
+    # when
+    faults = await missing_last_lines(worker.claims)
+
+    # then
+    assert faults == []
+
+
+async def test_an_index_that_only_reads_like_the_wanted_one_is_named(admin: Any, worker: Database) -> None:
+    # given
+    await admin.execute("DROP INDEX billing.ledger_one_paid")
+    await admin.execute(
+        "CREATE UNIQUE INDEX ledger_one_paid ON billing.ledger (shard, cycle_id) WHERE kind = 'paid WITH (x)'"
+    )
+
+    # when
+    [fault] = await missing_last_lines(worker.claims)
+
+    # then
+    assert "ledger_one_paid is another one" in fault
+
+
 @pytest.mark.parametrize("flag", ["indisvalid", "indisready", "indimmediate"])
 async def test_an_index_that_is_not_in_force_is_named(admin: Any, worker: Database, flag: str) -> None:
     # given

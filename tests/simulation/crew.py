@@ -4,6 +4,7 @@ The wiring is the Daemon's. Only what touches the machine is replaced: the clock
 transport.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import cache, lru_cache
@@ -85,7 +86,7 @@ class Crew:
         self.settings = settings
         self.daemon: Daemon | None = None
         self.ended: Callable[[Host], None] = lambda _host: None
-        self._acceptance = Acceptance()
+        self._acceptance = Acceptance(lambda: 0.0)
         self._ringing: set[str] = set()
 
     @property
@@ -108,7 +109,8 @@ class Crew:
         self.world.loop.call_soon(self.ended, self.host, context=self.world.loop.driver.context)
 
     async def _work(self, server: Server, portone: PortOneTwin, watch: Watch) -> None:
-        clock, acceptance = HostClock(self.wall, self.world.loop), Acceptance()
+        clock = HostClock(self.wall, self.world.loop)
+        acceptance = Acceptance(clock.monotonic)
 
         @asynccontextmanager
         async def alone() -> AsyncIterator[Any]:
@@ -137,11 +139,24 @@ class Crew:
         if self.daemon is None or self.daemon._stop.is_set():
             return
         if self._acceptance.refusal():
-            names |= FIRST
+            self.world.loop.create_task(self._ring_after_look(names), context=self.host.context)
+            return
+        self._start(names)
+
+    def _start(self, names: frozenset[str]) -> list["asyncio.Task[None]"]:
+        assert self.daemon is not None, "who is rung lives"
+        begun = []
         for sweep in self.daemon._sweeps:
             if sweep.name in names and sweep.name not in self._ringing:
                 self._ringing.add(sweep.name)
-                self.world.loop.create_task(self._ring(sweep), context=self.host.context)
+                begun.append(self.world.loop.create_task(self._ring(sweep), context=self.host.context))
+        return begun
+
+    async def _ring_after_look(self, names: frozenset[str]) -> None:
+        """The sentry looks every five seconds, so whoever is rung here finds that it has."""
+        for look in self._start(FIRST):
+            await look
+        self._start(names - FIRST)
 
     async def _ring(self, sweep: Any) -> None:
         try:

@@ -98,14 +98,19 @@ def _missed(subscriptions: list[Row], plan: Plan, cycles: list[Row], now: dateti
             cycle = mine.get(number)
             if cycle is None:
                 yield f"missed: {one.business_key} owes period {number} since {due} and there is no cycle"
-            elif (cycle["period_start_on"], cycle["period_end_on"], cycle["due_at"]) != (
-                first_day(one.cadence, number), first_day(one.cadence, number + 1), due,
-            ):  # fmt: skip
-                yield f"missed: {one.business_key} owes period {number} since {due}, its cycle says {cycle['due_at']}"
+            else:
+                dates = (first_day(one.cadence, number), first_day(one.cadence, number + 1), due)
+                told = (cycle["period_start_on"], cycle["period_end_on"], cycle["due_at"])
+                if dates != told:
+                    yield f"missed: {one.business_key} owes {_words(dates)} as period {number}, not {_words(told)}"
             number += 1
         early = [other for other in mine if other > number]
         if early or min(mine, default=one.first_cycle_number) < one.first_cycle_number:
             yield f"out of order: {one.business_key} has periods {sorted(mine)} and owes {number - 1}"
+
+
+def _words(dates: tuple[object, ...]) -> str:
+    return f"{dates[0]} to {dates[1]} from {dates[2]} on"
 
 
 def _forgotten(cycles: list[Row], attempts: list[Row], now: datetime) -> Iterator[str]:

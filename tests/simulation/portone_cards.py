@@ -10,6 +10,9 @@ SOFT = (("51", "잔액부족"), ("61", "한도초과"), ("91", "카드사 시스
 HARD = (("41", "분실카드"), ("54", "유효기간 만료"))
 DUPLICATE = (("80", "이미 승인된 거래입니다"), ("82", "주문번호 중복"))
 
+# This share of the declines says that the PG has been paid already.
+DUPLICATE_SHARE = 0.05
+
 _SOFT_FAULTS = frozenset({Fault.DECLINE_SOFT, Fault.LATE_SUCCESS})
 
 
@@ -30,6 +33,8 @@ class Temper:
             return chance.choice(DUPLICATE)
         if fault is Fault.DECLINE_HARD or drawn < self.hard:
             return chance.choice(HARD)
-        if fault in _SOFT_FAULTS or drawn < self.hard + self.soft:
+        if fault in _SOFT_FAULTS:
             return chance.choice(SOFT)
+        if drawn < self.hard + self.soft:
+            return chance.choice(DUPLICATE if chance.random() < DUPLICATE_SHARE else SOFT)
         return None

@@ -95,8 +95,9 @@ class Run:
         for moment in self.plan.stops:
             world.loop.call_later(moment, self._stop_somebody)
         for moment, span in self.plan.halts:
-            world.loop.call_later(moment, self.person.halt)
-            world.loop.call_later(moment + span, self.person.resume)
+            if moment < self.plan.days * DAY:
+                world.loop.call_later(moment, self.person.halt)
+                world.loop.call_later(moment + span, self.person.resume)
         for moment, span, jump in self.plan.portone_clock:
             world.loop.call_later(moment, world.portone_clock.jump, jump)
             world.loop.call_later(moment + span, world.portone_clock.jump, -jump)

@@ -67,7 +67,7 @@ def plan_of(seed: int) -> Plan:
     aims = tuple(_aims(seed, chance))
     days = chance.choice((5.0, 9.0) if _wants_declines(aims) else (2.0, 3.0, 5.0, 9.0, 16.0, 28.0, 40.0))
     started_at = START + timedelta(days=chance.randrange(400), seconds=chance.randrange(86_400))
-    sets_aside = chance.random() < 0.07
+    sets_aside = chance.random() < 0.12
     stops = [chance.uniform(0.0, days) * DAY for _ in range(chance.choice((0, 0, 1, 2)))]
     subscriptions = tuple(_subscriptions(seed, chance, started_at, days, _wants_declines(aims)))
     return Plan(
@@ -152,7 +152,7 @@ _ON_ARRIVAL = (Fault.BROKEN, Fault.TOO_MANY, Fault.UNAUTHORISED, Fault.SLOW_CONN
 _WEATHER = (
     *_ON_ARRIVAL, Fault.BROKEN_AFTER, Fault.BROKEN_AFTER, Fault.GARBAGE, Fault.HANG, Fault.KEY_EARLY, Fault.KEY_LATE,
     Fault.NOT_ATOMIC, Fault.LATE_SUCCESS, Fault.DECLINE_HARD, Fault.DECLINE_DUPLICATE, Fault.STALE_RECORD,
-    Fault.DIFFERS,
+    Fault.DIFFERS, Fault.DIFFERS,
 )  # fmt: skip
 _LOOK_WEATHER = (Fault.BROKEN_AFTER, Fault.GARBAGE, Fault.ANSWER_LOST)
 _OFTEN = frozenset({Point.READS, Point.CLAIM, Point.INTENT, Point.SETTLE, Point.POST, Point.LOOK, Point.CLAIM_LOOK})
@@ -165,13 +165,17 @@ def _wrong_spells(chance: Random, days: float) -> Iterator[tuple[float, float, f
 
 
 def _halts(chance: Random, started_at: datetime, subscriptions: tuple[Planned, ...]) -> Iterator[tuple[float, float]]:
-    """A person has sending halted at the start and before a period is due, each for some time."""
+    """A person has sending halted at the start, and about the time at which a period is due."""
     yield chance.uniform(0.0, HOUR), chance.uniform(600.0, 12 * HOUR)
     each = chance.choice(subscriptions).plan
     for number in range(each.first_cycle_number, each.first_cycle_number + 4):
         due = (owed_from(each.cadence, number) - started_at).total_seconds()
         if due > DAY:
-            yield due - chance.uniform(60.0, HOUR), chance.uniform(HOUR, 12 * HOUR)
+            if chance.random() < 0.4:
+                # After a first decline, and for so long that more than one retry is overdue.
+                yield due + chance.uniform(HOUR, 12 * HOUR), chance.uniform(2.5, 5.0) * DAY
+            else:
+                yield due - chance.uniform(60.0, HOUR), chance.uniform(HOUR, 12 * HOUR)
             return
 
 

@@ -5,6 +5,7 @@
 import re
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cache
 
 from billing_worker.store import last_lines
 from billing_worker.store.migrate import newest_version
@@ -113,15 +114,25 @@ def has_cycles(books: Books) -> list[Row]:
 
 def index_states(_books: Books) -> list[Row]:
     """Every index that there should be: the twin loses none."""
-    return [
-        {"name": name, "definition": last_lines.index_definition(name), "sound": True}
-        for name in last_lines.UNIQUE_INDEXES
-    ]
+    return list(_indexes())
 
 
 def trigger_states(_books: Books) -> list[Row]:
     """Every trigger that there should be."""
-    return [
+    return list(_triggers())
+
+
+@cache
+def _indexes() -> tuple[Row, ...]:
+    return tuple(
+        {"name": name, "definition": last_lines.index_definition(name), "sound": True}
+        for name in last_lines.UNIQUE_INDEXES
+    )
+
+
+@cache
+def _triggers() -> tuple[Row, ...]:
+    return tuple(
         {"name": name, "definition": last_lines.trigger_definition(name), "enabled": "A"}
         for name in last_lines.TRIGGERS
-    ]
+    )

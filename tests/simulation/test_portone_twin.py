@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 import httpx
 import pytest
 
+from tests.simulation.faults import Cell, Fault, Point, Side
 from tests.simulation.loop import Host
 from tests.simulation.portone_books import STORE_ID, PortOneBooks
 from tests.simulation.portone_cards import Temper
@@ -15,22 +16,25 @@ from tests.simulation.portone_twin import KEY_MEMORY, PortOneTwin
 from tests.simulation.scenario import START
 from tests.simulation.store_twin import StoreTwin
 from tests.simulation.watch import Watch
-from tests.simulation.world import World
+from tests.simulation.world import HOUR, Aim, World
 
 PAYMENT_ID = "rb1" + "a" * 27
 KEY = f"{PAYMENT_ID}-g0001"
+HOST = Host("somebody")
 
 
 class Bench:
     """A twin with one card, and a host that asks it without a worker."""
 
-    def __init__(self, *, soft: float = 0.0, atomic: bool = True) -> None:
-        self.world = World(1, START, aims=(), rates=())
+    def __init__(self, *, soft: float = 0.0, atomic: bool = True, fault: Fault | None = None, seed: int = 1) -> None:
+        aims = [Aim(Cell(Point.POST, Side.AT, fault), nth=1)] if fault else []
+        self.world = World(seed, START, aims=aims, rates=())
         self.books = PortOneBooks()
         self.twin = PortOneTwin(self.world, self.books, atomic=atomic, slow=0.0)
         self.twin.tempers["card"] = Temper(soft=soft)
-        watch = Watch(self.world, StoreTwin(primary_now=self.world.primary.now), self.books, send_window_seconds=30.0)
-        self.transport = TwinTransport(self.twin, watch, Host("somebody"))
+        store = StoreTwin(primary_now=self.world.primary.now)
+        self.watch = Watch(self.world, store, self.books, send_window_seconds=30.0)
+        self.transport = TwinTransport(self.twin, self.watch, HOST)
 
     async def post(self, key: str | None = KEY, *, total: int = 1000) -> httpx.Response:
         body = {"billingKey": "card", "amount": {"total": total}, "currency": "KRW", "storeId": STORE_ID}
@@ -164,3 +168,50 @@ def test_a_look_finds_nothing_until_a_try_has_ended() -> None:
     bench.run(play)
 
     assert answers == ["PAYMENT_NOT_FOUND", "PAID"]
+
+
+def test_a_stale_record_says_failed_for_hours_after_the_money_has_moved() -> None:
+    bench, answers = Bench(fault=Fault.STALE_RECORD), list[str]()
+
+    async def play(bench: Bench) -> None:
+        answers.append(said(await bench.post()))
+        for pause in (60.0, 6 * HOUR):
+            await bench.world.pause(pause)
+            answers.append(json.loads((await bench.look()).content)["status"])
+
+    bench.run(play)
+
+    assert answers == ["200", "FAILED", "PAID"]
+
+
+def test_a_payment_that_differs_is_somebody_else_s_or_ours_and_each_kind_comes_about() -> None:
+    kinds = set()
+
+    for seed in range(150):
+        bench = Bench(fault=Fault.DIFFERS, seed=seed)
+        bench.run(_post_and_wait_for_a_day)
+        [paid] = bench.books.paid(PAYMENT_ID)
+        kinds.add((paid.key is None, paid.differs))
+
+    assert kinds == {
+        *((True, kind) for kind in ("amount", "currency", "store", "channel", "")),
+        *((False, kind) for kind in ("amount", "channel")),
+    }
+
+
+async def _post_and_wait_for_a_day(bench: Bench) -> None:
+    await bench.post()
+    await bench.world.pause(24 * HOUR)
+
+
+def test_a_second_send_while_the_first_is_under_way_is_a_finding() -> None:
+    bench = Bench()
+
+    async def play(bench: Bench) -> None:
+        bench.watch._may_send |= dict.fromkeys([(HOST, KEY)], 0.0)
+        bench.watch._shard_of[KEY] = 0
+        await asyncio.gather(bench.post(), bench.post())
+
+    bench.run(play)
+
+    assert any("is under way" in finding for finding in bench.world.findings)
