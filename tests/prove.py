@@ -1,7 +1,7 @@
 """The evidence behind the promises: runs every layer, prints one table, and says whether anything was found.
 
-`python -m tests.prove` is what CI runs; `--long` is the campaign of hours. `--write` keeps the figures in
-tests/evidence and writes them into docs/proof.md. Exit code 1: something was found.
+`--long` is the campaign of hours. `--write` keeps the figures in tests/evidence and writes them into docs/proof.md.
+Exit code 1: something was found.
 """
 
 import argparse

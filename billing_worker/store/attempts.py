@@ -123,8 +123,8 @@ async def note_resend(db: Executor, claimed: ClaimedLook, *, now: datetime, look
 
 async def ask_again(db: Executor, looks: Sequence[tuple[Attempt, datetime | None]]) -> None:
     """Set the next looks; None ends the looking at an attempt that is closed."""
-    rows = [(*_named(a), look_at) for a, look_at in looks]
-    await db.fetch("ask_again", *columns(rows, 4))
+    rows = [(*_named(a), a.last_sent_at, look_at) for a, look_at in looks]
+    await db.fetch("ask_again", *columns(rows, 5))
 
 
 async def verify_attempt(

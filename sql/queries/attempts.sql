@@ -149,12 +149,14 @@ WHERE shard = $1 AND attempt_id = $2 AND idempotency_key = $3 AND look_epoch = $
 RETURNING attempt_id;
 
 -- name: ask_again
--- The look told nothing final, or there is nothing more to ask (NULL).
+-- The look told nothing final, or there is nothing more to ask (NULL). Who slept over it must not take the lease from a resend
+-- that somebody has begun since: a look beside it sees nothing, and would send once more.
 UPDATE billing.attempts a
 SET look_at = i.look_at
-FROM unnest($1::smallint[], $2::bigint[], $3::text[], $4::timestamptz[]) AS i (shard, attempt_id, idempotency_key, look_at)
+FROM unnest($1::smallint[], $2::bigint[], $3::text[], $4::timestamptz[], $5::timestamptz[])
+    AS i (shard, attempt_id, idempotency_key, last_sent_at, look_at)
 WHERE a.shard = i.shard AND a.attempt_id = i.attempt_id AND a.idempotency_key = i.idempotency_key
-  AND (i.look_at IS NOT NULL OR a.status <> 'open');
+  AND (a.status <> 'open' OR (i.look_at IS NOT NULL AND a.last_sent_at = i.last_sent_at));
 
 -- name: verify_attempt
 -- PortOne's record agrees with what we asked for. What it says has been refunded, beyond what is entered, is entered.

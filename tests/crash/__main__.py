@@ -38,13 +38,13 @@ def main() -> int:
 
 
 async def ended_in_order(campaign: Campaign) -> Figures:
-    """Run it. SIGTERM ends it early, with its figures so far and no directory left behind."""
+    """Run it. SIGTERM or SIGINT ends it early, with its figures so far and no directory left behind."""
     running = asyncio.ensure_future(campaign.run())
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, running.cancel)
     try:
         return await running
     except asyncio.CancelledError:
-        campaign.told.found("ended by SIGTERM before it was done")
+        campaign.told.found("ended by a signal before it was done")
         return campaign.told
 
 

@@ -189,7 +189,11 @@ class Campaign:
                 self.told.found(f"{name}: stuck: {stuck}")
         stage.kill_all()
         books = await oracle.read_books(
-            stage.portone, stage.database, bounds=BOUNDS, history_lost_at=battle.history_lost_at
+            stage.portone,
+            stage.database,
+            bounds=BOUNDS,
+            history_lost_at=battle.history_lost_at,
+            keys_lost=battle.keys_lost,
         )
         self._note(books)
         for fault, listed in oracle.faults(books).items():

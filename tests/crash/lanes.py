@@ -9,6 +9,7 @@ import itertools
 import random
 import shutil
 import tempfile
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,9 +96,18 @@ class Lane:
             shutil.rmtree(logs, ignore_errors=True)
 
     async def revive(self) -> None:
-        """Wait until the server answers. One that has given up meanwhile is started again."""
+        """Wait until the server answers. One that has given up meanwhile is started again.
+
+        A server without room may lose its startup program and stay up without one: it would never recover, so it is
+        killed before it is started.
+        """
+        stuck_at = time.monotonic() + servers.STUCK_SECONDS
 
         async def answers() -> bool:
+            nonlocal stuck_at
+            if self.server.is_running and time.monotonic() > stuck_at:
+                await in_thread(self.server.kill)
+                stuck_at = time.monotonic() + servers.STUCK_SECONDS
             if not self.server.is_running:
                 await in_thread(self.server.start)
             try:

@@ -98,12 +98,17 @@ class Books:
     chain_faults: Sequence[str]
     paid_at: Mapping[str, datetime] = field(default_factory=dict)
     bounds: Bounds | None = None
-    # Rows from before may be gone, with intents that were acknowledged: what was sent on them has no row any more.
+    # Keys of which an acknowledged intent or resend was lost with its server: until then they may be sent all the same.
+    keys_lost: frozenset[str] = frozenset()
     history_lost_at: datetime | None = None
 
     def posts_in_history(self) -> list[Post]:
         """The requests whose rows nothing has taken away."""
-        return [post for post in self.posts if self.history_lost_at is None or post.arrived_at > self.history_lost_at]
+        return [post for post in self.posts if not self._is_excused(post)]
+
+    def _is_excused(self, post: Post) -> bool:
+        lost_at = self.history_lost_at
+        return post.key in self.keys_lost and lost_at is not None and post.arrived_at <= lost_at
 
 
 def faults(books: Books) -> dict[str, list[str]]:
@@ -231,6 +236,7 @@ async def read_books(
     *,
     bounds: Bounds | None = None,
     history_lost_at: datetime | None = None,
+    keys_lost: Iterable[str] = (),
 ) -> Books:
     """Both sides as they stand."""
     truth, posts = await portone.truth(), await portone.posts()
@@ -257,6 +263,7 @@ async def read_books(
             paid_at=moments.paid,
             bounds=bounds,
             history_lost_at=history_lost_at,
+            keys_lost=frozenset(keys_lost),
         )
     finally:
         await connection.close()

@@ -32,6 +32,8 @@ _SCRAM_ITERATIONS_SINCE = 16
 
 # After a crash of its own a server comes back without anybody's help.
 RECOVERY_SECONDS_MAX = 60.0
+# Recovery of the little that a round writes takes a second; beyond this nothing recovers.
+STUCK_SECONDS = 12.0
 AWAY = (
     asyncpg.PostgresConnectionError,
     asyncpg.InterfaceError,

@@ -15,10 +15,11 @@ from urllib.parse import urlsplit, urlunsplit
 import asyncpg
 
 from tests.builders import eventually
-from tests.crash import figures, full_disk
+from tests.crash import figures, full_disk, losses
 from tests.crash.figures import Figures
 from tests.crash.fleet import FLEET_SIZE, SEND_WINDOW_SECONDS, Fleet
 from tests.crash.lanes import Scene
+from tests.crash.losses import Written
 from tests.crash.servers import Replica, in_thread
 from tests.crash.spells import last
 from tests.crash.wire_cutter import COMMIT, Cut
@@ -57,7 +58,6 @@ UPDATE billing.subscriptions SET status = 'cancelled' WHERE (shard, subscription
 _BACKENDS = """
 SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND application_name LIKE 'billing-worker%'
 """
-_WRITTEN = "SELECT xmin::text || encode(entry_hash, 'hex') AS entry, xmin::text AS transaction FROM billing.ledger"
 _GROWING = (
     "SELECT pg_relation_filepath(t) AS path FROM unnest(ARRAY['billing.ledger', 'billing.attempts']::regclass[]) AS t"
 )
@@ -72,6 +72,7 @@ class Battle:
     chance: random.Random
     told: Figures
     history_lost_at: datetime | None = None
+    keys_lost: set[str] = field(default_factory=set)
     _aimed: list[Cut] = field(default_factory=list)
     _aimed_at: float = 0.0
 
@@ -196,16 +197,16 @@ class Battle:
         replica = self.replica
         await replica.cut_off()
         commits = self.chance.randint(10, 120)
-        behind = {row["entry"] for row in await scene.stage.fetch(_WRITTEN)}
+        behind = await self._entries()
         with contextlib.suppress(AssertionError):
-            await eventually(lambda: self._has_grown(len(behind) + commits), seconds_max=5)
-        lost = await self._written()
-        await in_thread(scene.server.kill)
+            await eventually(lambda: self._has_grown(behind + commits), seconds_max=5)
+        async with losses.last_written(scene.stage) as before:
+            await in_thread(scene.server.kill)
         died_at = datetime.now(UTC)
         await replica.promote()
         await scene.lane.take_over(replica)
         scene.follow_primary()
-        await self._note_lost(lost, figures.COMMITS_LOST, died_at)
+        await self._note_lost(before, figures.COMMITS_LOST, died_at)
         self.note(figures.PROMOTIONS)
 
     async def restore_under_workers(self) -> None:
@@ -220,18 +221,18 @@ class Battle:
         copy = self.scene.lane.cold_copy()
         await in_thread(copy.take, self.scene.server)
         self.note(figures.STOPS)
-        before = len(await self._written())
+        behind = await self._entries()
         with contextlib.suppress(AssertionError):
-            await eventually(lambda: self._has_grown(before + self.chance.randint(10, 120)), seconds_max=5)
+            await eventually(lambda: self._has_grown(behind + self.chance.randint(10, 120)), seconds_max=5)
         if workers_stopped:
             await self.fleet.all_awake()
             self.fleet.kill_all()
             await self.fleet.all_ended()
-        lost = await self._written()
-        died_at = datetime.now(UTC)
-        await in_thread(copy.put_back, self.scene.server)
+        async with losses.last_written(self.scene.stage) as before:
+            died_at = datetime.now(UTC)
+            await in_thread(copy.put_back, self.scene.server)
         copy.drop()
-        await self._note_lost(lost, figures.COMMITS_RESTORED, died_at)
+        await self._note_lost(before, figures.COMMITS_RESTORED, died_at)
         self.note(figures.RESTORES)
         if workers_stopped:
             # Nothing tells those who come now that it is an older one: docs/failover.md has a person say it.
@@ -239,16 +240,16 @@ class Battle:
             self.fleet.start_anew(FLEET_SIZE)
 
     async def _has_grown(self, entries: int) -> bool:
+        return await self._entries() >= entries
+
+    async def _entries(self) -> int:
         rows = await self.scene.stage.fetch("SELECT count(*) AS entries FROM billing.ledger")
-        return bool(rows[0]["entries"] >= entries)
+        return int(rows[0]["entries"])
 
-    async def _written(self) -> dict[str, str]:
-        return {row["entry"]: row["transaction"] for row in await self.scene.stage.fetch(_WRITTEN)}
-
-    async def _note_lost(self, written: dict[str, str], name: str, died_at: datetime) -> None:
-        left = await self._written()
-        lost = {transaction for entry, transaction in written.items() if entry not in left}
-        self.note(name, len(lost))
+    async def _note_lost(self, before: Written, name: str, died_at: datetime) -> None:
+        left = await losses.written(self.scene.stage)
+        self.note(name, len(before.transactions_gone(left)))
+        self.keys_lost |= before.keys_gone(left)
         # Whoever had an acknowledged intent may send on it until its window is over.
         self.history_lost_at = max(
             died_at + timedelta(seconds=SEND_WINDOW_SECONDS) + timedelta(seconds=0.5), datetime.now(UTC)

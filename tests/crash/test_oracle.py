@@ -97,13 +97,17 @@ SPOILT: dict[str, tuple[str, Callable[[Books], Books]]] = {
         lambda books: replace(
             books,
             posts=(replace(POSTS[0], body_sha256="bb", key="p1-g0000"), replace(POSTS[0], key="p1-g0000"), *POSTS),
+            keys_lost=frozenset({"p1-g0000"}),
             history_lost_at=NOON + 2 * SECOND,
         ),
     ),
     "no attempt, and its history is there": (
         "sent without intent",
         lambda books: replace(
-            books, posts=(*POSTS, replace(POSTS[1], key="p1-g0003")), history_lost_at=NOON + 2 * SECOND
+            books,
+            posts=(*POSTS, replace(POSTS[1], key="p1-g0003")),
+            keys_lost=frozenset({"p1-g0003"}),
+            history_lost_at=NOON + 2 * SECOND,
         ),
     ),
     "no key": ("sent without intent", lambda books: replace(books, posts_without_key=1)),
@@ -135,11 +139,36 @@ def test_a_noted_resend_is_no_fault() -> None:
     assert faults(RESENT) == {}
 
 
+# What needs a row, an allowance, an unpaid cycle or a proof, whoever else's rows are lost.
+@pytest.mark.parametrize(
+    "name",
+    [
+        "no attempt",
+        "sent before its intent",
+        "sent after its window",
+        "resent after the last note's window",
+        "resent without a note",
+        "sent for a paid cycle",
+        "the older one sent again",
+    ],
+)
+def test_the_loss_of_one_key_excuses_no_other(name: str) -> None:
+    fault, spoil = SPOILT[name]
+    spoilt = replace(spoil(SOUND), history_lost_at=NOON + 1000 * SECOND)
+
+    of_another = faults(replace(spoilt, keys_lost=frozenset({"p2-g0001"})))
+    of_its_own = faults(replace(spoilt, keys_lost=frozenset(post.key for post in spoilt.posts)))
+
+    assert list(of_another) == [fault]
+    assert of_its_own == {}
+
+
 def test_what_was_sent_on_a_lost_history_needs_no_row() -> None:
     books = replace(
         SOUND,
         attempts=(replace(FIRST, opened_at=NOON + 3 * SECOND, settled_at=NOON + 4 * SECOND),),
         posts=(*POSTS, replace(POSTS[0], arrived_at=NOON + 3 * SECOND)),
+        keys_lost=frozenset({FIRST.key}),
         history_lost_at=NOON + 2.5 * SECOND,
     )
 
@@ -149,7 +178,11 @@ def test_what_was_sent_on_a_lost_history_needs_no_row() -> None:
 
 
 def test_money_of_a_lost_history_that_is_not_found_again_is_lost() -> None:
-    assert set(faults(replace(SOUND, paid=(), history_lost_at=NOON + 9 * SECOND))) == {"lost"}
+    assert set(
+        faults(
+            replace(SOUND, paid=(), keys_lost=frozenset({FIRST.key, SECOND_TRY.key}), history_lost_at=NOON + 9 * SECOND)
+        )
+    ) == {"lost"}
 
 
 def test_another_amount_is_money_lost_and_money_invented() -> None:

@@ -15,10 +15,11 @@ from tests.formal.questions import LONG_RUN, SHORT_RUN, Question
 SHORT_SECONDS_MAX = 240.0  # for one question; it takes a few seconds where nothing else runs
 LONG_SECONDS_MAX = 7200.0
 LONG_MEMORY_MB_MAX = 16_000
+LACKS_A_TOOL = 77  # what tests/prove.py takes for "skipped"; no verdict ends with it
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Ask every question; 0 where each answer is the expected one, or where the tools are missing."""
+    """Ask every question; 0 where each answer is the expected one, 77 where the tools are missing."""
     parser = argparse.ArgumentParser(prog="python -m tests.formal", description="Check the protocol's model with spin.")
     parser.add_argument("--long", action="store_true", help="the larger bounds too: an hour, and up to 16 GB")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the findings there")
@@ -26,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     if missing := missing_tools():
         print(missing)
-        return 0
+        return LACKS_A_TOOL
     findings = _ask_all(LONG_RUN if given.long else SHORT_RUN, long=given.long)
     print(table(findings))
     for finding in findings:

@@ -29,6 +29,12 @@
    ABSENT_IS_PROOF, DECLINE_WITHOUT_LOOK, ADVANCE_FIRST, REFUSAL_OF_A_RESENT, STALE_LOOK. NO_LATE takes away the declines that turn out paid, to show that something else
    suffices.
 
+   -DREDUCED leaves out ways that lead nowhere new, and only these; not with CALM, nor with a variant that is loosened:
+     R1  of idle workers, which are alike, the first one claims
+     R2  a worker that has come to where it can only drop its work has dropped it: a claim or a look is overtaken, a key
+         grows old, or the next attempt opens, when nobody is left whom that would bring there
+     R3  with ATOMIC, a paid cycle is the end: it stays paid, and PortOne takes no second payment
+
    -DCALM adds one more question: from every reachable state, can the cycle still end? At any moment the world may become
    calm: nobody crashes, nothing is lost, time passes only when nothing else can happen. Then the cycle must come to its end.
 */
@@ -191,15 +197,58 @@ byte about_to_send[NA];     /* workers between their deadline check and the send
 #define SENT_ONCE (mine == attempts - 1 && !resent)
 #endif
 
+#ifdef REDUCED
+bool busy[NW];
+byte listening = 0;         /* workers that wait for an answer, or have one */
+byte intending[NA];         /* workers between their intent, or note of a resend, and the check of the deadline */
+#define MY_TURN ((me < 1 || busy[0]) && (me < 2 || busy[1]))
+#define MAY_CLAIM (MY_TURN && claimant == NOBODY)
+#define MAY_LOOK (MY_TURN && looker == NOBODY)
+#define NOBODY_LISTENS (listening == 0)
+#define NOBODY_INTENDS(a) (intending[a] == 0)
+#define IS_BUSY busy[me] = true
+#define NOT_BUSY busy[me] = false
+#define INTENDS intending[mine]++
+#define INTENDS_NO_MORE intending[mine]--
+#define LISTENS listens = true; listening++
+#define LISTENS_NO_MORE if :: listens -> listens = false; listening-- :: else fi
+#define CLAIM_ENDS if :: claimant == me -> claimant = NOBODY :: else fi
+#define LOOK_ENDS if :: looker == me -> looker = NOBODY :: else fi
+#define LISTENS_IF_NEWEST if :: mine < attempts - 1 -> drop() :: else -> LISTENS fi
+#else
+#define MAY_CLAIM true
+#define MAY_LOOK true
+#define NOBODY_LISTENS true
+#define NOBODY_INTENDS(a) true
+#define IS_BUSY skip
+#define NOT_BUSY skip
+#define INTENDS skip
+#define INTENDS_NO_MORE skip
+#define LISTENS skip
+#define LISTENS_NO_MORE skip
+#define CLAIM_ENDS skip
+#define LOOK_ENDS skip
+#define LISTENS_IF_NEWEST skip
+#endif
+#if defined(REDUCED) && defined(ATOMIC)
+#define GOES_ON (cycle != PAID)
+#else
+#define GOES_ON true
+#endif
+
 /* The worker is free, by death, time-out or the end of its work. */
 inline drop() {
-    mine = 0; first = false; verdict = NONE; goto idle
+    LOOK_ENDS; LISTENS_NO_MORE; NOT_BUSY; mine = 0; first = false; verdict = NONE; goto idle
+}
+
+inline drop_claim() {
+    CLAIM_ENDS; NOT_BUSY; goto idle
 }
 
 /* Young, the attempt may be sent again; old, it is void. */
 inline nothing_found(a) {
     if
-    :: old[a] -> verdict = VOIDED; printf("  nothing is there, and attempt %d is a day old\n", a + 1); goto decided
+    :: old[a] -> LOOK_ENDS; verdict = VOIDED; printf("  nothing is there, and attempt %d is a day old\n", a + 1); goto decided
     :: !old[a] -> printf("  nothing is there, and attempt %d is young\n", a + 1); goto found_nothing
     fi
 }
@@ -258,22 +307,25 @@ inline forget_answers(a) {
     fi
 }
 
-proctype Worker(byte me) {
+proctype Worker(byte me) provided (GOES_ON) {
     byte mine = 0;      /* the attempt at hand */
     bool first = false; /* whether it is sent as the first, by the one who opened it */
     byte verdict = NONE;
+#ifdef REDUCED
+    bool listens = false;
+#endif
 
 idle:
 end_idle:
     if
-    :: atomic { cycle == DUE -> claimant = me; printf("worker %d claims the due cycle\n", me); goto claimed }
+    :: atomic { cycle == DUE && MAY_CLAIM -> IS_BUSY; claimant = me; printf("worker %d claims the due cycle\n", me); goto claimed }
     /* A look at an open attempt: claim and GET. What is there to see stays; what is not there yet may come the moment after,
        so only of finding nothing it matters how old the finding is. */
-    :: atomic { attempts > 0 && !CLOSED && cycle == COLLECTING && LOOK_DUE ->
-        mine = attempts - 1; looker = me; printf("worker %d claims a look at attempt %d and asks PortOne\n", me, mine + 1);
+    :: atomic { attempts > 0 && !CLOSED && cycle == COLLECTING && LOOK_DUE && MAY_LOOK ->
+        IS_BUSY; LISTENS; mine = attempts - 1; looker = me; printf("worker %d claims a look at attempt %d and asks PortOne\n", me, mine + 1);
         if
         :: PAID_THERE(mine) -> settle_paid(mine); drop()
-        :: !PAID_THERE(mine) && fresh_failure -> verdict = DECLINED; goto decided
+        :: !PAID_THERE(mine) && fresh_failure -> LOOK_ENDS; verdict = DECLINED; goto decided
         :: !PAID_THERE(mine) && !fresh_failure -> nothing_found(mine)
         :: (PAID_THERE(mine) || fresh_failure) && MAY_LAG(mine) -> nothing_found(mine)
         fi }
@@ -287,11 +339,11 @@ end_idle:
 
 claimed: /* A lease is held, and no intent is written. */
     if
-    :: atomic { !CALM_NOW -> printf("worker %d dies before its intent\n", me); goto idle }
-    :: atomic { !MAY_OPEN -> goto idle }
-    :: atomic { MAY_OPEN && attempts == NA -> cycle = HELD; goto idle } /* so many: a person's */
-    :: atomic { MAY_OPEN && attempts < NA ->
-        mine = attempts; first = true; claimant = NOBODY; printf("worker %d commits the intent of attempt %d\n", me, mine + 1);
+    :: atomic { !CALM_NOW -> printf("worker %d dies before its intent\n", me); drop_claim() }
+    :: atomic { !MAY_OPEN -> drop_claim() }
+    :: atomic { MAY_OPEN && attempts == NA -> cycle = HELD; drop_claim() } /* so many: a person's */
+    :: atomic { MAY_OPEN && attempts < NA && NOBODY_LISTENS ->
+        mine = attempts; INTENDS; first = true; claimant = NOBODY; printf("worker %d commits the intent of attempt %d\n", me, mine + 1);
         status[mine] = OPEN; attempts++; recheck = false; late_over = false; fresh_failure = false; looker = NOBODY; resent = false;
 #ifdef ADVANCE_FIRST
         cycle = GIVEN_UP /* the period is ticked off, whatever comes of the charge */
@@ -303,11 +355,11 @@ claimed: /* A lease is held, and no intent is written. */
 
 intended: /* The intent, or the resend, is acknowledged. */
     if
-    :: atomic { !CALM_NOW -> drop() }
+    :: atomic { !CALM_NOW -> INTENDS_NO_MORE; drop() }
 #ifdef NO_DEADLINE
-    :: atomic { true -> about_to_send[mine]++ }
+    :: atomic { true -> INTENDS_NO_MORE; about_to_send[mine]++ }
 #else
-    :: atomic { !old[mine] -> about_to_send[mine]++ }
+    :: atomic { !old[mine] -> INTENDS_NO_MORE; about_to_send[mine]++ }
     :: atomic { CALM_NOW && old[mine] -> drop() }
 #endif
     fi;
@@ -316,9 +368,9 @@ intended: /* The intent, or the resend, is acknowledged. */
     if
     :: atomic { !CALM_NOW -> about_to_send[mine]--; drop() }
     :: atomic { first && net_first[mine] == 0 -> about_to_send[mine]--; net_first[mine]++;
-        printf("worker %d sends attempt %d\n", me, mine + 1) }
+        printf("worker %d sends attempt %d\n", me, mine + 1); LISTENS_IF_NEWEST }
     :: atomic { !first && net_again[mine] < AGAIN_MAX -> about_to_send[mine]--; net_again[mine]++;
-        printf("worker %d sends attempt %d again\n", me, mine + 1) }
+        printf("worker %d sends attempt %d again\n", me, mine + 1); LISTENS_IF_NEWEST }
     fi;
 
 sent:
@@ -358,7 +410,7 @@ found_nothing: /* PortOne knew nothing of it a moment ago, or longer; and its ke
 #ifdef ABSENT_IS_PROOF
     :: atomic { true -> settle_unpaid(mine, VOIDED); drop() }
 #else
-    :: atomic { MAY_RESEND -> resent = true; printf("worker %d writes down a resend of attempt %d\n", me, mine + 1); goto intended } /* written down, by its epoch, before a byte leaves */
+    :: atomic { MAY_RESEND -> LOOK_ENDS; LISTENS_NO_MORE; INTENDS; resent = true; printf("worker %d writes down a resend of attempt %d\n", me, mine + 1); goto intended } /* written down, by its epoch, before a byte leaves */
     :: atomic { !MAY_RESEND -> drop() }
 #endif
 #ifdef STALE_LOOK
@@ -391,7 +443,7 @@ inline arrive(a) {
 }
 
 /* PortOne, the PG and time, for one attempt and so for one key. */
-proctype PortOne(byte a) {
+proctype PortOne(byte a) provided (GOES_ON) {
 end:
     do
     :: atomic { net_first[a] > 0 -> printf("the first send of attempt %d reaches PortOne\n", a + 1); net_first[a]--; arrive(a) }
@@ -418,7 +470,7 @@ end:
     :: atomic { failed[a] && !charged[a] && !paid[PAYMENT(a)] && !(T5 && late_over) && !CALM_NOW && LATE && !(T4 && !NOTHING_RUNS) ->
         printf("the decline of attempt %d turns out paid\n", a + 1); take_money(a) }
     /* Hours pass. */
-    :: atomic { a < attempts && !old[a] && !CALM_NOW && !(T1 && IN_NET(a) + about_to_send[a] > 0) && !(T2 && running[a] > 0) ->
+    :: atomic { a < attempts && !old[a] && NOBODY_INTENDS(a) && !CALM_NOW && !(T1 && IN_NET(a) + about_to_send[a] > 0) && !(T2 && running[a] > 0) ->
         old[a] = true; printf("a day passes for attempt %d, its key is forgotten\n", a + 1) }
     od
 }

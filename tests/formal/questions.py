@@ -53,6 +53,7 @@ DESIGN_LONG = (
     _safe("design, 3 workers, 2 declines", _BOUNDED, bounds=(3, 3, 2)),
     _safe("design, expiring keys, 2 declines", _ATOMIC, "ATOMIC", bounds=(2, 3, 2)),
     _safe("design, expiring keys, 3 workers", _ATOMIC, "ATOMIC", bounds=(3, 2, 1)),
+    _safe("design, expiring keys, 3 workers, 2 declines", _ATOMIC, "ATOMIC", "REDUCED", bounds=(3, 2, 2)),
     _safe("design can end, 2 declines", _CALM, "CALM", bounds=(2, 3, 2)),
     _safe("design can end, 3 workers", _CALM, "CALM", bounds=(3, 2, 1)),
 )
@@ -81,6 +82,8 @@ ASSUMPTIONS = (
     _unsafe("without T3", "PortOne contradicted: a payment is hidden for a day", "DROP_T3", _CONTRADICTED),
     _unsafe("without T4", "paid twice: a decline turns out paid beside a newer try", "DROP_T4", _TWICE),
     _unsafe("without T5", "a payment is lost: it comes after the last recheck", "DROP_T5", _LOST),
+    _unsafe("without T1, reduced", "the same is found with fewer ways", "DROP_T1", "NO_LATE", "REDUCED", _TWICE),
+    _unsafe("without T5, reduced", "the same is found with fewer ways", "ATOMIC", "DROP_T5", "REDUCED", _LOST),
 )
 
 SHORT_RUN = DESIGN + LOOSENED + ASSUMPTIONS

@@ -79,6 +79,22 @@ async def test_a_refusal_held_by_a_frozen_worker_does_not_close_an_attempt_that_
     assert "corrected" not in await rig.kinds()
 
 
+async def test_who_slept_over_an_attempt_does_not_take_it_from_the_one_who_sends_it_again(rig: Rig) -> None:
+    # given
+    await silent(rig)
+    await rig.pass_time(minutes=3)
+    [stale] = await claim(rig, (await rig.attempt())["shard"])
+    now = rig.clock.now()
+    lease_until = now + ATTEMPT_LEASE
+    assert await attempts.note_resend(rig.database.outcomes, stale, now=now, look_at=lease_until)
+
+    # when
+    await attempts.ask_again(rig.database.outcomes, [(stale.attempt, now)])
+
+    # then
+    assert (await rig.attempt())["look_at"] == lease_until
+
+
 async def test_money_found_by_a_frozen_worker_is_never_too_late(rig: Rig) -> None:
     # given
     await silent(rig)

@@ -154,9 +154,9 @@ class Crew:
 
     async def _ring_after_look(self, names: frozenset[str]) -> None:
         """The sentry looks every five seconds, so whoever is rung here finds that it has."""
-        for look in self._start(FIRST):
+        for look in self._start(frozenset({"sentry"})):
             await look
-        self._start(names - FIRST)
+        self._start(names - {"sentry"})
 
     async def _ring(self, sweep: Any) -> None:
         try:

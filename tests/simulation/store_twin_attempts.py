@@ -129,13 +129,15 @@ def ask_again(
     shards: Sequence[int],
     attempt_ids: Sequence[int],
     idempotency_keys: Sequence[str],
+    last_sent_ats: Sequence[datetime],
     look_ats: Sequence[datetime | None],
 ) -> list[Row]:
-    """Set the next looks; an open attempt keeps having one."""
+    """Set the next looks; an open attempt keeps having one, and whoever has sent it since says when."""
     moved: set[int] = set()
     for attempt, position in _found(books, shards, attempt_ids, idempotency_keys):
         look_at, attempt_id = look_ats[position], attempt["attempt_id"]
-        if attempt_id not in moved and (look_at is not None or attempt["status"] != "open"):
+        as_sent = look_at is not None and attempt["last_sent_at"] == last_sent_ats[position]
+        if attempt_id not in moved and (as_sent or attempt["status"] != "open"):
             moved.add(attempt_id)
             books.attempts.update(attempt, look_at=look_at)
     return []

@@ -1,7 +1,7 @@
 """What a run came to: figures, findings, and the matrix of which layer catches which bug, by what, and how fast."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -26,22 +26,26 @@ class Result:
     seconds: float
 
 
-def summary(bugs: Sequence[Bug], results: Sequence[Result]) -> dict[str, Any]:
-    """The figures, what was found, and every result: what `--json` writes."""
-    # The model on paper executes none of our code, so what it finds unsafe is not thereby caught.
-    caught = {result.bug for result in results if result.outcome == CAUGHT and result.bug and result.layer != "formal"}
+def summary(bugs: Sequence[Bug], results: Sequence[Result], layers: Collection[str]) -> dict[str, Any]:
+    """The figures, what was found, and every result: what `--json` writes. layers are the ones that were asked."""
     shown = Counter(result.layer for result in results if result.bug)
     return {
-        "findings": list(_findings(bugs, results)),
+        "findings": list(_findings(bugs, results, layers)),
         "bugs": len(bugs),
-        "caught": len(caught),
+        "caught": count_caught(bugs, results),
         "layers": {layer: {"shown": count, "caught": _caught_by(layer, results)} for layer, count in shown.items()},
         "slowest_seconds": max((result.seconds for result in results if result.bug), default=0.0),
         "results": [asdict(result) for result in results],
     }
 
 
-def _findings(bugs: Sequence[Bug], results: Sequence[Result]) -> Iterator[str]:
+def count_caught(bugs: Sequence[Bug], results: Sequence[Result]) -> int:
+    """How many of the bugs a layer caught. The model on paper executes none of our code, and so catches none."""
+    caught = {result.bug for result in results if result.outcome == CAUGHT and result.layer != "formal"}
+    return sum(bug.name in caught for bug in bugs)
+
+
+def _findings(bugs: Sequence[Bug], results: Sequence[Result], layers: Collection[str]) -> Iterator[str]:
     """What keeps this from being green: red without a bug, patches that are no bugs, and bugs that went through."""
     for result in results:
         if not result.bug and (result.outcome != MISSED or result.by):
@@ -51,6 +55,8 @@ def _findings(bugs: Sequence[Bug], results: Sequence[Result]) -> Iterator[str]:
     outcomes = {(result.bug, result.layer): result for result in results}
     for bug in bugs:
         named = outcomes.get((bug.name, bug.layer))
+        if named is None and bug.layer in layers:
+            yield f"{bug.name}: {bug.layer}, which must catch it, was not shown it"
         if named is not None and named.outcome == MISSED:
             yield f"{bug.name}: not caught by {bug.layer} {named.by}".rstrip()
         others = [
@@ -79,7 +85,7 @@ def markdown(bugs: Sequence[Bug], results: Sequence[Result]) -> str:
 
 def _cell(result: Result | None, *, named: bool) -> str:
     if result is None:
-        return "·"
+        return "**?**" if named else "·"
     if result.outcome != CAUGHT:
         return "–" if result.outcome == MISSED else "?"
     told = f"{max(result.seconds, 1):.0f} s"
@@ -94,7 +100,8 @@ def _legend(bugs: Sequence[Bug], latest: dict[tuple[str, str], Result], shown: S
         counts.append(f"{layer} {caught} of {len(seen)}")
     return (
         "Seconds until the layer, run as a whole, was red; in bold the layer that CI shows the bug to. "
-        "– it does not see it; · it does not execute what is broken. " + "; ".join(counts) + "."
+        "– it does not see it; · it does not execute what is broken; ? no answer. "
+        f"Caught: {count_caught(bugs, list(latest.values()))} of {len(bugs)} bugs; {'; '.join(counts)}."
     )
 
 

@@ -5,10 +5,11 @@ from pathlib import Path
 import pytest
 
 from tests.formal.questions import ASSUMPTIONS, LOOSENED
-from tests.teeth import bugs, copies, layers
+from tests.teeth import bugs, copies, layers, table
 from tests.teeth.bugs import Bug, Edit, StaleEditError, every_bug
 from tests.teeth.commands import Ran
 from tests.teeth.copies import ROOT, UnsoundCopyError
+from tests.teeth.table import CAUGHT, MISSED, SLIP, STALE, Result
 
 BUGS = every_bug()
 
@@ -81,3 +82,48 @@ def test_a_run_that_does_not_end_red_is_no_catch(tmp_path: Path, exit_code: int 
     seen = layers.seen_in_report(tmp_path / "none.xml", Ran(exit_code, "no tests ran", 0.1))
 
     assert (seen.caught, seen.slip) == (False, slip)
+
+
+BUG = Bug("paid twice", "a customer pays twice", (), "integration")
+CONTROL = Result("", "integration", MISSED, "", 1.0)
+
+
+def _shown(*outcomes: tuple[str, str]) -> list[Result]:
+    return [CONTROL, *(Result(BUG.name, layer, outcome, "test_a", 2.0) for layer, outcome in outcomes)]
+
+
+@pytest.mark.parametrize(
+    "outcomes",
+    [
+        (),
+        (("unit", CAUGHT),),
+        (("integration", MISSED),),
+        (("integration", MISSED), ("unit", CAUGHT)),
+        (("integration", SLIP),),
+        (("integration", STALE),),
+    ],
+)
+def test_a_bug_that_its_own_layer_has_not_caught_is_a_finding(outcomes: tuple[tuple[str, str], ...]) -> None:
+    found = table.summary([BUG], _shown(*outcomes), ["unit", "integration"])["findings"]
+
+    assert any(finding.startswith(BUG.name) for finding in found)
+
+
+def test_a_bug_whose_layer_was_not_asked_is_no_finding() -> None:
+    assert table.summary([BUG], _shown(("unit", CAUGHT)), ["unit"])["findings"] == []
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "caught"),
+    [((), 0), ((("integration", CAUGHT), ("unit", CAUGHT)), 1), ((("integration", MISSED), ("formal", CAUGHT)), 0)],
+)
+def test_the_page_and_the_figures_count_the_same_bugs_as_caught(
+    outcomes: tuple[tuple[str, str], ...], caught: int
+) -> None:
+    results = _shown(*outcomes)
+
+    page = table.markdown([BUG], results)
+    figures = table.summary([BUG], results, ["integration"])
+
+    assert (figures["caught"], figures["bugs"]) == (caught, 1)
+    assert f"Caught: {caught} of 1 bugs" in page
