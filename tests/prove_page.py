@@ -29,7 +29,7 @@ def _figures() -> str:
 
 
 def _figure_lines() -> Iterator[str]:
-    yield "| layer | figure | on every change | the long run |"
+    yield "| layer | figure | make prove | make prove-long |"
     yield "| --- | --- | --- | --- |"
     for layer in LAYERS:
         short, long = _kept(layer, "short"), _kept(layer, "long")
