@@ -29,10 +29,15 @@ def _figures() -> str:
 
 
 def _figure_lines() -> Iterator[str]:
+    if not any(EVIDENCE.glob("*.json")):
+        yield "No run is kept yet: `make prove` prints its own."
+        return
     yield "| layer | figure | make prove | make prove-long |"
     yield "| --- | --- | --- | --- |"
     for layer in LAYERS:
         short, long = _kept(layer, "short"), _kept(layer, "long")
+        if not (short["figures"] or long["figures"]):
+            continue
         for place, name in enumerate(dict.fromkeys([*short["figures"], *long["figures"]])):
             cells = (short["figures"].get(name, ""), long["figures"].get(name, ""))
             yield f"| {layer if place == 0 else ''} | {name} | {cells[0]} | {cells[1]} |"
@@ -54,7 +59,9 @@ def _span(kept: dict[str, object]) -> str:
 
 def _teeth() -> str:
     path = EVIDENCE / "teeth.md"
-    return path.read_text(encoding="utf-8") if path.exists() else ""
+    if not path.exists():
+        return "No matrix is kept yet: `make teeth` shows each version to the layer that must catch it."
+    return path.read_text(encoding="utf-8")
 
 
 def write() -> None:

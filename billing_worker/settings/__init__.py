@@ -32,7 +32,7 @@ __all__ = [
 MASK = "********"
 
 # Longer values are described and not shown: a number or a word is short, a secret in the wrong place is not.
-_SHOWN_CHARACTERS_MAX = 24
+_SHOWN_CHARACTERS_MAX = 16
 
 
 @dataclass(frozen=True, slots=True)

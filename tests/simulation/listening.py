@@ -51,7 +51,6 @@ def listen(world: World) -> Iterator[None]:
         structlog.configure(
             processors=[_hear],
             wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR),
-            cache_logger_on_first_use=True,
         )
     _Ear.world = world
     try:
