@@ -98,4 +98,18 @@ _VARIABLES = st.sampled_from([row.name for row in documented()]) | st.sampled_fr
         *("CREDENTIALS_DIRECTORY", "BILLING_PORTONE_STOREID", "BILLING_", "BILLING_PORT", "PATH"),
     ]
 )
-ENVIRONMENTS = st.dictionaries(_VARIABLES, _VALUES, max_size=4).map(lambda given: SOUND_ENVIRONMENT | given)
+# A name is shown as it was given, and whoever names a worker after the secret has shown it.
+_SHOWN_AS_GIVEN = frozenset(
+    {"BILLING_WORKER_NAME", "BILLING_DEPLOYMENT", "BILLING_PORTONE_STORE_ID", "BILLING_PORTONE_CHANNEL_KEY"}
+)
+
+
+def _is_fair(given: dict[str, str]) -> bool:
+    named = [value for name, value in given.items() if name in _SHOWN_AS_GIVEN]
+    pieces = [one[start : start + 12] for one in (CONSOLE_SECRET, DATABASE_PASSWORD) for start in range(len(one) - 11)]
+    return not any(piece in value for value in named for piece in pieces)
+
+
+ENVIRONMENTS = (
+    st.dictionaries(_VARIABLES, _VALUES, max_size=4).filter(_is_fair).map(lambda given: SOUND_ENVIRONMENT | given)
+)
