@@ -6,11 +6,11 @@ environment, and turns every failure of the network into an httpx.TransportError
 
 import ssl
 from collections.abc import Callable
-from contextvars import ContextVar
 
 import aiohttp
 import httpx
 import yarl
+from aiohttp.abc import AbstractStreamWriter
 
 # PortOne's answers are a few kilobytes; more is not PortOne, and must not fill our memory.
 ANSWER_BYTES_MAX = 1024 * 1024
@@ -35,17 +35,21 @@ _FAILURES: tuple[tuple[type[BaseException], type[httpx.TransportError]], ...] = 
 _NETWORK_FAILURES = (aiohttp.ClientError, OSError)
 
 
-# Whether the request of this task may still leave. aiohttp hands a request nothing of ours, but runs it in our context.
-_in_time: ContextVar[Callable[[], bool]] = ContextVar("in_time")
+class _PunctualBody(aiohttp.BytesPayload):
+    """A body that is not written when its time is over, however long the connection took or the worker was frozen.
 
+    aiohttp keeps the headers until the body is written, which a task of its own does a turn of the loop after the
+    request was begun. A look any earlier would let a worker that is frozen in between send whatever it wakes to.
+    """
 
-class _PunctualRequest(aiohttp.ClientRequest):
-    """A request that is not sent when its time is over, however long the connection took or the worker was frozen."""
+    def __init__(self, content: bytes, in_time: Callable[[], bool]) -> None:
+        super().__init__(content)
+        self._in_time = in_time
 
-    async def send(self, conn: "aiohttp.connector.Connection") -> aiohttp.ClientResponse:
-        if not _in_time.get()():
-            raise aiohttp.ClientConnectionError
-        return await super().send(conn)
+    async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
+        if not self._in_time():
+            raise aiohttp.ClientOSError
+        await super().write_with_length(writer, content_length)
 
 
 class AiohttpTransport(httpx.AsyncBaseTransport):
@@ -59,7 +63,6 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
                 limit=0, keepalive_timeout=IDLE_SECONDS_MAX, ssl=verify or httpx.create_ssl_context(trust_env=False)
             ),
             cookie_jar=aiohttp.DummyCookieJar(),
-            request_class=_PunctualRequest,
             auto_decompress=False,
             trust_env=False,
         )
@@ -67,16 +70,15 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send the request once. Raises httpx.TransportError for every failure of the network.
 
-        The extension `in_time`, where there is one, is asked when the connection stands and nothing has left.
+        The extension `in_time`, where there is one, is asked when a body is about to be written and nothing has left.
         """
-        _in_time.set(request.extensions.get("in_time", _always))
         try:
             async with self._session.request(
                 request.method,
                 # Encoded already: yarl would turn an escaped slash of a payment id into a path separator.
                 yarl.URL(str(request.url), encoded=True),
                 headers=[(name.decode("ascii"), value.decode("ascii")) for name, value in request.headers.raw],
-                data=request.content or None,
+                data=_body(request),
                 allow_redirects=False,
                 timeout=_timeout(request),
             ) as answer:
@@ -89,6 +91,10 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
     async def aclose(self) -> None:
         """Close every connection."""
         await self._session.close()
+
+
+def _body(request: httpx.Request) -> _PunctualBody | None:
+    return _PunctualBody(request.content, request.extensions.get("in_time", _always)) if request.content else None
 
 
 def _always() -> bool:

@@ -17,11 +17,17 @@ class ClosedBy(StrEnum):
     """What keeps the gate closed; the label of a metric."""
 
     OPERATOR = "operator"
+    UNWATCHED = "unwatched"
     DATABASE = "database"
     MOVED = "moved"
     UNGUARDED = "unguarded"
     CLOCK = "clock"
     CHANNEL = "channel"
+
+
+# A worker that was frozen, or whose watcher finds no turn, believes what it learnt before: an order to halt that has
+# come since, or a clock that has moved. Twelve looks are made within this time.
+WATCHED_SECONDS_MAX = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +66,7 @@ class SendingGate:
         self._refusal = ""
         # Closed until the watcher has looked once: an order to halt is obeyed from the first moment on.
         self._order = "nobody has looked for one yet"
+        self._watched_at: float | None = None
         self._database_gone = False
         self._unguarded = ""
         self._look_first_before: datetime | None = None
@@ -68,7 +75,7 @@ class SendingGate:
         """Why nothing may be sent; None while the gate is open."""
         if self._order:
             return Closed(ClosedBy.OPERATOR, self._order)
-        return self._by_database() or self._by_clock() or self._by_channel()
+        return self._by_silence() or self.by_database() or self._by_clock() or self._by_channel()
 
     def looks_first(self, due_at: datetime) -> bool:
         """Whether an attempt on a cycle due then may have been lost with the last commits of a database."""
@@ -97,6 +104,10 @@ class SendingGate:
         """What a person has ordered; an empty reason resumes."""
         self._order = reason
 
+    def watched(self) -> None:
+        """Somebody has just looked at the primary's clock and for orders; from now on it must not be long ago."""
+        self._watched_at = self._clock.monotonic()
+
     def database_gone(self, *, gone: bool) -> None:
         """Whether verdicts cannot be written at the moment."""
         self._database_gone = gone
@@ -109,7 +120,16 @@ class SendingGate:
         """Which of the schema's last lines is missing; empty where all stand."""
         self._unguarded = why
 
-    def _by_database(self) -> Closed | None:
+    def _by_silence(self) -> Closed | None:
+        if self._watched_at is None:
+            return None
+        silent_seconds = self._clock.monotonic() - self._watched_at
+        if silent_seconds <= WATCHED_SECONDS_MAX:
+            return None
+        return Closed(ClosedBy.UNWATCHED, f"nobody has looked at clocks and orders for {silent_seconds:.0f} s")
+
+    def by_database(self) -> Closed | None:
+        """What of the database keeps the gate closed; then nothing at PortOne may be changed at all."""
         if self._database_gone:
             return Closed(ClosedBy.DATABASE, "verdicts wait for the database")
         if moved := self._database_moved():

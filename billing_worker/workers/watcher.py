@@ -3,6 +3,7 @@
 It changes no row. What it finds opens or closes the sending gate and moves the gauges.
 """
 
+import re
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -17,6 +18,13 @@ from billing_worker.workers.gate import Closed, ClosedBy, SendingGate
 from billing_worker.workers.sweep import Counts
 
 log = structlog.get_logger()
+
+# A gate that stays closed is said again this often: whoever reads only the last minutes of a log still finds out, and
+# a halt over a weekend is hundreds of lines and not fifty thousand.
+CLOSED_AGAIN_SECONDS = 600.0
+
+# A skew and an age are other figures at every look, and no other reason.
+_FIGURES = re.compile(r"-?\d+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +47,7 @@ class Watcher:
         self._metrics = metrics
         self._limits = limits
         self._said = 0
-        self._was_closed = False
+        self._said_closed: tuple[str, float] | None = None  # why, and when it was said; None while it is open
 
     async def run_once(self, now: datetime) -> Counts:
         """Look at the clocks, the orders and the backlog once."""
@@ -49,12 +57,8 @@ class Watcher:
         self._clock.observe_primary(primary_now, asked_at=asked_at, answered_at=self._clock.now())
         order = await control.sending_order(self._claims)
         self._gate.operator_order(order.reason or "no reason given" if order and order.halted else "")
-        closed = self._show_gate()
-        if closed:
-            log.warning("sending.closed", by=closed.by.value, why=closed.why)
-        elif self._was_closed:
-            log.info("sending.opened")
-        self._was_closed = closed is not None
+        self._gate.watched()
+        self._tell(self._show_gate())
         self._show(await cycles.backlog(self._claims, now), now)
         return Counts()
 
@@ -63,6 +67,21 @@ class Watcher:
         for by in ClosedBy:
             self._metrics.sending_halted.labels(reason=by.value).set(closed is not None and closed.by is by)
         return closed
+
+    def _tell(self, closed: Closed | None) -> None:
+        """Say that the gate has closed, for another reason, or still; and once that it is open again."""
+        if closed is None:
+            if self._said_closed is not None:
+                log.info("sending.opened")
+            self._said_closed = None
+            return
+        reason, now = _reason(closed), self._clock.monotonic()
+        if self._said_closed is not None:
+            said, at = self._said_closed
+            if reason == said and now - at < CLOSED_AGAIN_SECONDS:
+                return
+        log.warning("sending.closed", by=closed.by.value, why=closed.why)
+        self._said_closed = reason, now
 
     def _show(self, backlog: Backlog, now: datetime) -> None:
         open_seconds = _age(backlog.oldest_open_at, now)
@@ -82,6 +101,12 @@ class Watcher:
             say = log.error if level == len(bounds) else log.warning
             say("attempts.unresolved", open_attempts=backlog.open_attempts, oldest_seconds=round(open_seconds))
         self._said = level
+
+
+def _reason(closed: Closed) -> str:
+    """What makes one reason another: a person's words whole, any other without its figures."""
+    why = closed.why if closed.by is ClosedBy.OPERATOR else _FIGURES.sub("", closed.why)
+    return f"{closed.by.value} {why}"
 
 
 def _age(moment: datetime | None, now: datetime) -> float:

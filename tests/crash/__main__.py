@@ -7,7 +7,7 @@ import signal
 import sys
 from pathlib import Path
 
-from tests.crash.campaign import Campaign, Plan, missing
+from tests.crash.campaign import Campaign, Plan, conclude
 from tests.crash.figures import Figures
 from tests.crash.fleet import FAILPOINTS
 from tests.crash.strikes import AIMS, CALAMITIES
@@ -30,7 +30,7 @@ def main() -> int:
     print(f"crash campaign, --seed {seed} (it repeats the choices; the scheduling of an operating system it cannot)")
     campaign = Campaign(plan)
     told = asyncio.run(ended_in_order(campaign))
-    told.findings += [f"not shown: {name}" for name in missing(told, plan)]
+    conclude(told, plan)
     print(told.table(**OF_ALL))
     if given.json:
         told.write(given.json, **OF_ALL)

@@ -198,10 +198,23 @@ class Campaign:
         self._note(books)
         for fault, listed in oracle.faults(books).items():
             self.told.found(f"{name}: {fault}: {len(listed)} times, such as {listed[0]}")
+            self._tell_known(battle, books, listed[0])
         exceptions = await stage.fetch("SELECT held_reason FROM billing.exceptions")
         if exceptions:
             self.told.found(f"{name}: on the exceptions list: {dict(exceptions[0])}")
         self._hear(scene)
+
+    def _tell_known(self, battle: Battle, books: oracle.Books, fault: str) -> None:
+        """Everything that there is about one fault: its round cannot be played again."""
+        for known in oracle.known_of(books, fault):
+            self.told.knows(known)
+        for frozen in battle.fleet.frozen:
+            self.told.knows(f"frozen: {frozen}")
+        payments = oracle.payments_in(books, fault)
+        for log in sorted(battle.scene.logs.glob("*.log")):
+            for line in log.read_text(encoding="utf-8", errors="replace").splitlines():
+                if any(payment_id in line for payment_id in payments):
+                    self.told.knows(f"{log.stem} said {line}")
 
     def _rests(self, battle: Battle):  # type: ignore[no-untyped-def]
         async def at_rest() -> bool:
@@ -222,6 +235,15 @@ class Campaign:
             for line in log.read_text(encoding="utf-8", errors="replace").splitlines():
                 with contextlib.suppress(ValueError, AttributeError):
                     self.told.said[json.loads(line)["event"]] += 1
+
+
+def conclude(told: Figures, plan: Plan) -> None:
+    """Hold a campaign to what it should have shown, unless it ended early because it found something."""
+    unseen = missing(told, plan)
+    if told.findings:
+        told.unseen += unseen
+    else:
+        told.findings += [f"not shown: {name}" for name in unseen]
 
 
 def missing(told: Figures, plan: Plan) -> Sequence[str]:

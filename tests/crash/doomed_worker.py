@@ -20,7 +20,7 @@ from typing import Any, Literal
 
 import uvloop
 
-from billing_worker import clock, daemon
+from billing_worker import bounds, clock, daemon
 from billing_worker.billing.model import ClaimedCycle
 from billing_worker.portone.client import PortOneClient
 from billing_worker.settings import load_settings
@@ -95,14 +95,14 @@ class Poison:
 
     def arrange(self) -> None:
         """Wrap the building of requests."""
-        original = daemon.request_body
+        original = bounds.request_body
 
         def poisoned(cycle: ClaimedCycle, **given: Any) -> bytes:
             if cycle.business_key == self.business_key:
                 os.kill(os.getpid(), signal.SIGKILL)
             return original(cycle, **given)
 
-        daemon.request_body = poisoned
+        bounds.request_body = poisoned
 
 
 class WrongClocks:

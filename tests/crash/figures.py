@@ -66,12 +66,19 @@ class Figures:
     exits: Counter[str] = field(default_factory=Counter)
     said: Counter[str] = field(default_factory=Counter)
     findings: list[str] = field(default_factory=list)
+    known: list[str] = field(default_factory=list)
+    unseen: list[str] = field(default_factory=list)
     seconds: float = 0.0
 
     def found(self, what: str) -> None:
         """Something is wrong: said at once, for a long run, and again at the end."""
         self.findings.append(what)
         print(f"FOUND: {what}", flush=True)
+
+    def knows(self, what: str) -> None:
+        """Something about the last finding, for whoever looks for its cause: no finding of its own."""
+        self.known.append(what)
+        print(f"  {what}", flush=True)
 
     def as_json(self, *, failpoints_all: int, cuts_all: int) -> dict[str, Any]:
         """Everything, for whoever makes a page of it."""
@@ -86,6 +93,8 @@ class Figures:
             "workers_ended_with": dict(self.exits),
             "workers_said": dict(self.said.most_common()),
             "findings": self.findings,
+            "known_of_findings": self.known,
+            "not_shown_since_it_ended_early": self.unseen,
         }
 
     def table(self, *, failpoints_all: int, cuts_all: int) -> str:
@@ -100,7 +109,10 @@ class Figures:
             ("findings", len(self.findings)),
         ]
         lines = [f"{name:<36} {value:>12}" for name, value in rows]
-        return "\n".join([*lines, *(f"FOUND: {finding}" for finding in self.findings)])
+        lines += [f"FOUND: {finding}" for finding in self.findings]
+        if self.unseen:
+            lines.append(f"not shown, since what was found ended it early: {', '.join(self.unseen)}")
+        return "\n".join(lines)
 
     def write(self, path: Path, *, failpoints_all: int, cuts_all: int) -> None:
         """As JSON to a file."""

@@ -11,6 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from tests.builders import eventually
 from tests.crash import figures
@@ -138,6 +139,7 @@ class Fleet:
         self._address = address
         self._freezing: set[asyncio.Task[None]] = set()
         self.kills = 0
+        self.frozen: list[str] = []  # who, where, from when until when: for whoever looks for a finding's cause
         # The first worker on a database writes down which one it is: the only chance to die around that.
         first = min(FIRST_POINTS, key=lambda doom: (told.failpoints[failpoint_name(doom)], chance.random()))
         self._members = [self._start(first), *(self._start() for _ in range(size - 1))]
@@ -190,9 +192,12 @@ class Fleet:
         if member.doom is None:
             member.worker.send(signal.SIGSTOP)
         if await self._stands_still(member):
+            since = datetime.now(UTC)
             await last(LEASE_SECONDS + self._chance.uniform(0.2, 1.0))
             if member.alive:
                 self._told.counts[figures.FREEZES] += 1
+                where = failpoint_name(member.doom) if member.doom else "anywhere"
+                self.frozen.append(f"{member.worker.log.stem}, {where}, {since} to {datetime.now(UTC)}")
                 member.worker.send(signal.SIGCONT)
                 member.spared_until = time.monotonic() + WAKING_SECONDS
                 await last(WAKING_SECONDS)

@@ -131,6 +131,23 @@ def faults(books: Books) -> dict[str, list[str]]:
     return {name: listed for name, each in found.items() if (listed := list(each))}
 
 
+def payments_in(books: Books, fault: str) -> set[str]:
+    """The payments that a fault names, by themselves or by one of their keys."""
+    return {one.payment_id for one in (*books.posts, *books.attempts) if one.payment_id in fault}
+
+
+def known_of(books: Books, fault: str) -> list[str]:
+    """All that the books have on the payments of a fault: what a person needs to judge it."""
+    payments = payments_in(books, fault)
+    known: list[object] = [attempt for attempt in books.attempts if attempt.payment_id in payments]
+    known += sorted((post for post in books.posts if post.payment_id in payments), key=lambda post: post.arrived_at)
+    known += [f"{payment_id} paid at {books.paid_at.get(payment_id)}" for payment_id in sorted(payments)]
+    if books.history_lost_at is not None:
+        lost = sorted(key for key in books.keys_lost if any(key.startswith(payment_id) for payment_id in payments))
+        known.append(f"history lost until {books.history_lost_at}, of these keys: {', '.join(lost) or 'none'}")
+    return [str(one) for one in known]
+
+
 def _paid_twice(books: Books) -> Iterator[str]:
     for side, charges in (("PortOne", books.charges), ("ledger", books.paid)):
         for payment_id, times in Counter(charge.payment_id for charge in charges).items():

@@ -269,6 +269,8 @@ class Battle:
         """The primary's clock jumps; workers learn it when they next compare theirs with it."""
         seconds = self.chance.choice((-JUMP_SECONDS, JUMP_SECONDS))
         self.scene.clocks.set(primary_seconds=seconds)
+        # Whoever is frozen learns it when it is awake, and until then believes what it learnt before.
+        await self.fleet.all_awake()
         await last(PRIMARY_SEEN_SECONDS + CALM_AFTER_SECONDS)
         await self._nothing_leaves(f"the primary's clock is {seconds:.0f} s off")
         self.scene.clocks.set()

@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
-from tests.crash.oracle import Attempt, Books, Bounds, Charge, Cycle, Post, faults
+from tests.crash.oracle import Attempt, Books, Bounds, Charge, Cycle, Post, faults, known_of
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
@@ -189,3 +189,22 @@ def test_another_amount_is_money_lost_and_money_invented() -> None:
     books = replace(SOUND, paid=(replace(CHARGE, amount_minor=990_000),))
 
     assert set(faults(books)) == {"lost", "phantom"}
+
+
+def test_of_a_fault_everything_is_told_that_is_known_of_its_payment() -> None:
+    other = Post("p2", "p2-g0001", "aa", NOON)
+    late = replace(POSTS[0], arrived_at=NOON + 14 * SECOND)
+    books = replace(
+        SOUND,
+        posts=(late, POSTS[1], other),
+        keys_lost=frozenset({"p1-g0002", "p2-g0001"}),
+        history_lost_at=NOON + 9 * SECOND,
+    )
+
+    known = known_of(books, faults(books)["sent too late"][0])
+
+    assert known == [
+        *map(str, (FIRST, SECOND_TRY, POSTS[1], late)),
+        f"p1 paid at {NOON + 5 * SECOND}",
+        f"history lost until {NOON + 9 * SECOND}, of these keys: p1-g0002",
+    ]

@@ -1,6 +1,5 @@
 """The watcher: it compares clocks, obeys a person's order, and shows what stays open too long. It changes no row."""
 
-from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
 
@@ -9,23 +8,19 @@ from structlog.testing import capture_logs
 
 from billing_worker.store import control
 from billing_worker.workers.gate import ClosedBy
-from billing_worker.workers.watcher import Watcher, WatcherLimits
-from tests.conftest import DatabaseUrls
-from tests.rig import Rig, a_rig
+from billing_worker.workers.watcher import CLOSED_AGAIN_SECONDS, Watcher, WatcherLimits
+from tests.rig import Rig
 
 LIMITS = WatcherLimits(unresolved_warn_seconds=900, unresolved_page_seconds=7200)
 
 
-@pytest.fixture
-async def rig(database: DatabaseUrls) -> AsyncIterator[Rig]:
-    async with a_rig(database) as made:
-        yield made
+def a_watcher(rig: Rig) -> Watcher:
+    return Watcher(rig.database.claims, rig.crew.gate, rig.clock, rig.crew.metrics, limits=LIMITS)
 
 
-async def watch(rig: Rig) -> list[Any]:
+async def watch(rig: Rig, watcher: Watcher | None = None) -> list[Any]:
     """One pass; the log lines of warning and worse."""
-    crew = rig.crew
-    watcher = Watcher(rig.database.claims, crew.gate, rig.clock, crew.metrics, limits=LIMITS)
+    watcher = watcher or a_watcher(rig)
     with capture_logs() as lines:
         await watcher.run_once(rig.clock.now())
     return [(line["event"], line["log_level"]) for line in lines if line["log_level"] in {"warning", "error"}]
@@ -73,6 +68,60 @@ async def test_a_person_s_order_stops_the_sending_and_lets_it_go_on(rig: Rig) ->
     assert lines == [("sending.closed", "warning")]
     assert (halted.rows, resumed.rows) == (0, 1)
     assert shown(rig, "sending_halted", reason="operator") == 0
+
+
+async def said_of_the_gate(rig: Rig, watcher: Watcher) -> list[tuple[str, str]]:
+    """One pass; what it said of the gate, and why that is closed."""
+    with capture_logs() as lines:
+        await watcher.run_once(rig.clock.now())
+    return [(line["event"], line.get("why", "")) for line in lines if line["event"].startswith("sending.")]
+
+
+async def test_a_gate_that_stays_closed_is_said_again_only_every_ten_minutes(rig: Rig) -> None:
+    # given
+    watcher = a_watcher(rig)
+    await halt(rig, halted=True)
+    closed = ("sending.closed", "wrong price")
+
+    # when
+    said = []
+    for seconds in (0, 5, CLOSED_AGAIN_SECONDS - 10, 5, 5):
+        rig.clock.advance(seconds=seconds)
+        said.append(await said_of_the_gate(rig, watcher))
+
+    # then
+    assert said == [[closed], [], [], [closed], []]
+
+
+async def test_another_reason_and_the_opening_are_said_once_each(rig: Rig) -> None:
+    # given
+    watcher = a_watcher(rig)
+    orders = [(True, "price 9900"), (True, "price 8800"), (True, "price 8800"), (False, "x"), (False, "x"), (True, "y")]
+
+    # when
+    said = []
+    for halted, reason in orders:
+        await halt(rig, halted=halted, reason=reason)
+        said += await said_of_the_gate(rig, watcher)
+
+    # then
+    closed = "sending.closed"
+    assert said == [(closed, "price 9900"), (closed, "price 8800"), ("sending.opened", ""), (closed, "y")]
+
+
+async def test_a_figure_that_grows_by_the_second_is_no_other_reason(rig: Rig) -> None:
+    # given
+    watcher = a_watcher(rig)
+
+    # when
+    said = []
+    for seconds in (40, 45, 50):
+        rig.clock.skew_seconds = 0.0
+        rig.clock.advance(seconds=seconds)
+        said += [event for event, _ in await said_of_the_gate(rig, watcher)]
+
+    # then
+    assert said == ["sending.closed"]
 
 
 async def test_an_order_without_a_reason_is_obeyed_too(rig: Rig) -> None:

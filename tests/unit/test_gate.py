@@ -55,6 +55,23 @@ def test_an_order_shuts_the_gate_and_another_one_opens_it() -> None:
     assert gate.closed() is None
 
 
+def test_what_was_learnt_of_clocks_and_orders_is_good_for_a_minute() -> None:
+    # given
+    clock = FakeClock()
+    gate = a_gate(clock)
+    gate.watched()
+
+    # when
+    clock.advance(seconds=60)
+    at_first = why(gate)
+    clock.advance(seconds=1)
+    later = why(gate)
+    gate.watched()
+
+    # then
+    assert (at_first, later, why(gate)) == (None, ClosedBy.UNWATCHED, None)
+
+
 @pytest.mark.parametrize("seconds", [31, -31])
 def test_a_host_whose_clock_is_wrong_sends_nothing(seconds: float) -> None:
     clock = FakeClock()
