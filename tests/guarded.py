@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from structlog.testing import capture_logs
 
@@ -35,6 +36,11 @@ class Guarded:
     def closed_by(self) -> ClosedBy | None:
         closed = self.crew.gate.closed()
         return closed.by if closed else None
+
+
+async def recorded(rig: Rig) -> list[Any]:
+    """The rows of billing.deployment, the oldest first."""
+    return list(await rig.admin.fetch("SELECT * FROM billing.deployment ORDER BY version"))
 
 
 def alone(url: str) -> AbstractAsyncContextManager[db.Lone]:

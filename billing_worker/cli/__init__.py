@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from billing_worker.cli import adopting, checking, ledger, operating, reconciling, starting, subscriptions
+from billing_worker.cli import status as standing
 from billing_worker.cli.root import CommandLine
 
 __all__ = ["app"]
@@ -50,6 +51,6 @@ app.add_typer(operating.attempt, name="attempt")
 app.add_typer(operating.cycle, name="cycle")
 app.command("exceptions")(operating.exceptions)
 app.command("reconcile")(reconciling.reconcile)
-app.command("status")(operating.status)
+app.command("status")(standing.status)
 app.command("halt")(operating.halt)
 app.command("resume-sending")(operating.resume_sending)

@@ -7,6 +7,7 @@ nor the other way round.
 # ruff: noqa: PLC0415
 
 import asyncio
+import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,13 +21,15 @@ if TYPE_CHECKING:
     from billing_worker.billing.deployment import Ours, Recorded, Seen
     from billing_worker.store.db import Executor
 
+_QUESTION = "Does billing go on from here, and from nowhere else?"
+
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 
 
 def adopt(reason: Reason, by: By = None, yes: Yes = False, as_json: AsJson = False) -> None:
     """Let billing go on from this database after a restore or a move. Stop what bills from the old one first."""
+    from billing_worker.bounds import ours
     from billing_worker.cli.database import gone, refused, settings
-    from billing_worker.daemon import ours
     from billing_worker.store.db import DatabaseGoneError, RowRefusedError
 
     who, given = actor(by), settings()
@@ -39,7 +42,7 @@ def adopt(reason: Reason, by: By = None, yes: Yes = False, as_json: AsJson = Fal
         if not as_json:
             _show(recorded, seen, wanted)
         if not yes:
-            typer.confirm("Does billing go on from here, and from nowhere else?", abort=True)
+            _ask()
         begun = True
         asyncio.run(_adopt(url, wanted, recorded=recorded, seen=seen, who=who, reason=reason))
     except DatabaseGoneError as error:
@@ -51,6 +54,26 @@ def adopt(reason: Reason, by: By = None, yes: Yes = False, as_json: AsJson = Fal
         output.document({"adopted": True, "recorded": before, "seen": asdict(seen), **asdict(wanted)})
     else:
         output.say("Adopted. Workers go on within seconds; what was due before now they look at before they send it")
+
+
+def _ask() -> None:
+    """Raises Abort where a person says no, and Failure where there is nobody to say anything."""
+    nobody = Failure(
+        Exit.REFUSED,
+        "usage",
+        "there is no terminal to ask at; nothing was changed",
+        remedy="add --yes where billing goes on from here, and from nowhere else",
+    )
+    if sys.stdin is None:
+        raise nobody
+    try:
+        agreed = typer.confirm(_QUESTION)
+    except typer.Abort:
+        if sys.stdin.isatty():
+            raise  # interrupted
+        raise nobody from None
+    if not agreed:
+        raise typer.Abort
 
 
 async def _look(url: str, wanted: "Ours") -> tuple["Recorded | None", "Seen"]:
@@ -101,4 +124,9 @@ def _show(recorded: "Recorded | None", seen: "Seen", wanted: "Ours") -> None:
         ("timeline", recorded and recorded.timeline, seen.timeline),
     )
     columns = (("", "what"), ("written down", "recorded"), ("now", "seen"))
-    output.table(columns, [{"what": what, "recorded": old, "seen": new} for what, old, new in there])
+    output.table(columns, [{"what": what, "recorded": _digits(old), "seen": _digits(new)} for what, old, new in there])
+
+
+def _digits(value: object) -> object:
+    """A number here is a name and counts nothing: without thousands separators, as Postgres prints it."""
+    return str(value) if isinstance(value, int) else value

@@ -66,9 +66,9 @@ async def _checks(given: "Settings") -> tuple[Check, ...]:
 
 
 async def _check_database(given: "Settings") -> Check:
+    from billing_worker.bounds import ours, pool_limits
     from billing_worker.cli.database import gone, on_connection, refused
     from billing_worker.clock import SystemClock
-    from billing_worker.daemon import ours, pool_limits
     from billing_worker.store import control, db
     from billing_worker.store.deployment import Acceptance
     from billing_worker.workers.fitness import StartUpRefusedError, refuse_moved, refuse_unfit

@@ -7,6 +7,7 @@ import asyncio
 import os
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 from typing import NoReturn, TypeVar
 
 from billing_worker.cli.exits import Detail, Exit, Failure
@@ -38,11 +39,21 @@ _REFUSALS = {
 }
 
 
-def on_database(work: Callable[[Database], Awaitable[T]], *, command_seconds: float = 20.0, writes: bool = False) -> T:
-    """Connect, do the work, and disconnect. With writes, it is not done on a copy of the database. Raises Failure."""
+def on_database(
+    work: Callable[[Database], Awaitable[T]],
+    *,
+    command_seconds: float = 20.0,
+    writes: bool = False,
+    replica_too: bool = False,
+) -> T:
+    """Connect, do the work, and disconnect. Raises Failure.
+
+    With writes, it is not done on a copy of the database. For what only reads, a replica will do too where no primary
+    answers.
+    """
     url = database_url()
     try:
-        return asyncio.run(_with_database(url, work, command_seconds, writes=writes))
+        return asyncio.run(_with_database(url, work, command_seconds, writes=writes, replica_too=replica_too))
     except DatabaseGoneError as error:
         raise gone(error, begun=True) from None
     except RowRefusedError as error:
@@ -92,13 +103,17 @@ def refused(error: RowRefusedError) -> Failure:
 
 
 async def _with_database(
-    url: str, work: Callable[[Database], Awaitable[T]], command_seconds: float, *, writes: bool
+    url: str, work: Callable[[Database], Awaitable[T]], command_seconds: float, *, writes: bool, replica_too: bool
 ) -> T:
     limits = PoolLimits(claims_max=1, outcomes_max=1, command_seconds=command_seconds)
+    connect = partial(db.connect, url, limits, application_name="billing-worker cli")
     try:
-        database = await db.connect(
-            url, limits, application_name="billing-worker cli", admit=admit_original if writes else None
-        )
+        try:
+            database = await connect(admit=admit_original if writes else None)
+        except NoPrimaryError:
+            if not replica_too:
+                raise
+            database = await connect(replica_too=True)
     except DatabaseGoneError as error:
         raise gone(error, begun=False) from None
     try:

@@ -75,7 +75,7 @@ def tail(
                 _print(entries, as_json=as_json, in_lines=True)
 
     try:
-        on_database(read)
+        on_database(read, replica_too=True)
     except KeyboardInterrupt:
         # Whoever follows ends it so; there is no other way.
         if not follow:
@@ -109,7 +109,7 @@ def verify(
             faults += [f"shard {shard}, {fault}" for fault in found]
         return entries, faults
 
-    entries, faults = on_database(recompute, command_seconds=PAGE_SECONDS)
+    entries, faults = on_database(recompute, command_seconds=PAGE_SECONDS, replica_too=True)
     if as_json:
         output.document({"entries": entries, "faults": faults, "root": heads.root})
     else:
@@ -137,7 +137,7 @@ def seal(as_json: AsJson = False) -> None:
                 async for head in ledger.read_heads(moment, shard):
                     output.say(heads.add(head))
 
-    on_database(write, command_seconds=PAGE_SECONDS)
+    on_database(write, command_seconds=PAGE_SECONDS, replica_too=True)
     output.say(heads.last_line())
 
 

@@ -1,12 +1,11 @@
-"""The commands of a working day: what stands open, one attempt, one cycle, and the order to stop sending.
+"""The commands of a working day: what waits for a person, one attempt, one cycle, and the order to stop sending.
 
 A person's decision is written into the ledger with name and reason, by the same statement that carries it out.
 """
 # Commands import what they need when they run: --help must not wait for a database driver.
 # ruff: noqa: PLC0415
 
-from dataclasses import asdict
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import typer
@@ -16,9 +15,6 @@ from billing_worker.cli.exits import Exit, Failure
 from billing_worker.cli.options import AsJson, By, Limit, PaymentId, Reason, actor
 
 if TYPE_CHECKING:
-    from billing_worker.billing.deployment import Recorded
-    from billing_worker.store.control import Order
-    from billing_worker.store.cycles import Backlog
     from billing_worker.store.db import Database
 
 attempt = typer.Typer(no_args_is_help=True, help="Attempts: what was tried on one payment id.")
@@ -35,6 +31,9 @@ _ATTEMPT_COLUMNS: tuple[output.Column, ...] = (
     ("opened", "opened_at"),
     ("settled", "settled_at"),
     ("paid", "paid_at"),
+    ("to be charged", "time_to_pay"),
+    ("schedule", "schedule_id"),
+    ("taken back for", "revoke_reason"),
     ("decline", "decline_code"),
     ("message", "decline_message"),
     ("PG transaction", "pg_tx_id"),
@@ -60,7 +59,7 @@ def show_attempt(payment_id: PaymentId, as_json: AsJson = False) -> None:
     from billing_worker.cli.database import on_database
     from billing_worker.store import attempts
 
-    rows = on_database(lambda database: attempts.show_attempts(database.claims, payment_id))
+    rows = on_database(lambda database: attempts.show_attempts(database.claims, payment_id), replica_too=True)
     if not rows:
         raise no_attempt(payment_id)
     if as_json:
@@ -72,15 +71,20 @@ def show_attempt(payment_id: PaymentId, as_json: AsJson = False) -> None:
 
 @cycle.command("skip")
 def skip_cycle(payment_id: PaymentId, reason: Reason, by: By = None, as_json: AsJson = False) -> None:
-    """Do not collect a cycle that is due, given up or held. One under way cannot be skipped."""
+    """Do not collect a cycle that is due, given up or held. One under way cannot be skipped.
+
+    What is booked at PortOne for it is taken back by a running worker.
+    """
     from billing_worker.cli.database import on_database
     from billing_worker.store import control, cycles
 
     who = actor(by)
 
     async def skip(database: "Database") -> bool:
-        recheck_at = await control.primary_clock(database.claims) + RECHECK_AFTER
-        return await cycles.skip_cycle(database.claims, payment_id, reason=reason, actor=who, recheck_at=recheck_at)
+        now = await control.primary_clock(database.claims)
+        return await cycles.skip_cycle(
+            database.claims, payment_id, reason=reason, actor=who, now=now, recheck_at=now + RECHECK_AFTER
+        )
 
     if not on_database(skip, writes=True):
         raise Failure(Exit.NOT_FOUND, "not_found", f"no cycle {payment_id} is due, given up or held; nothing was done")
@@ -107,14 +111,20 @@ def retry_cycle(payment_id: PaymentId, reason: Reason, by: By = None, as_json: A
 
 @cycle.command("hold")
 def hold_cycle(payment_id: PaymentId, reason: Reason, by: By = None, as_json: AsJson = False) -> None:
-    """Set a cycle that is being collected aside, so that it may be skipped. Its attempt stays open."""
+    """Set a cycle that is being collected aside, so that it may be skipped. Its attempt stays open.
+
+    What is booked at PortOne for it is taken back by a running worker.
+    """
     from billing_worker.cli.database import on_database
-    from billing_worker.store import cycles
+    from billing_worker.store import control, cycles
 
     who = actor(by)
-    if not on_database(
-        lambda database: cycles.hold_cycle(database.claims, payment_id, reason=reason, actor=who), writes=True
-    ):
+
+    async def hold(database: "Database") -> bool:
+        now = await control.primary_clock(database.claims)
+        return await cycles.hold_cycle(database.claims, payment_id, reason=reason, actor=who, now=now)
+
+    if not on_database(hold, writes=True):
         raise Failure(Exit.NOT_FOUND, "not_found", f"no cycle {payment_id} is being collected; nothing was done")
     _done({"payment_id": payment_id, "held": True}, f"{payment_id} is held until a person decides", as_json)
 
@@ -139,7 +149,7 @@ def exceptions(limit: Limit = 100, as_json: AsJson = False) -> None:
     from billing_worker.cli.database import on_database
     from billing_worker.store import cycles
 
-    rows = on_database(lambda database: cycles.list_exceptions(database.claims, limit))
+    rows = on_database(lambda database: cycles.list_exceptions(database.claims, limit), replica_too=True)
     if as_json:
         output.document({"exceptions": [dict(row) for row in rows]})
     elif rows:
@@ -156,39 +166,6 @@ def halt(reason: Reason, by: By = None, as_json: AsJson = False) -> None:
 def resume_sending(reason: Reason, by: By = None, as_json: AsJson = False) -> None:
     """Let every worker send charges again."""
     _order(halted=False, reason=reason, by=by, as_json=as_json)
-
-
-def status(as_json: AsJson = False) -> None:
-    """Show what is due, open and held, and whether sending is halted."""
-    from billing_worker.cli.database import on_database
-    from billing_worker.store import control, cycles
-    from billing_worker.store.deployment import read_deployment
-
-    async def read(database: "Database") -> tuple[datetime, "Backlog", "Order | None", "Recorded | None"]:
-        db = database.claims
-        now = await control.primary_clock(db)
-        return now, await cycles.backlog(db, now), await control.sending_order(db), await read_deployment(db)
-
-    now, backlog, order, recorded = on_database(read)
-    if as_json:
-        sending = asdict(order) if order else {"halted": False, "reason": "", "actor": "", "changed_at": None}
-        deployment = asdict(recorded) if recorded else None
-        output.document({"at": now, **asdict(backlog), "sending": sending, "deployment": deployment})
-        return
-    output.facts(
-        {
-            "at": now,
-            "periods not opened yet": backlog.unopened,
-            "due": backlog.due,
-            "oldest due since": backlog.oldest_due_at,
-            "open attempts": backlog.open_attempts,
-            "oldest open since": backlog.oldest_open_at,
-            "held": backlog.held,
-            "sending": _sending(order),
-            "deployment": _deployment(recorded),
-            "looked at before sent": _looked_at_first(recorded),
-        }
-    )
 
 
 def no_attempt(payment_id: str) -> Failure:
@@ -208,26 +185,6 @@ def _order(*, halted: bool, reason: str, by: str | None, as_json: bool) -> None:
     )
     text = "Sending is halted: workers obey within seconds" if halted else "Workers send again within seconds"
     _done({"halted": halted, "reason": reason, "actor": who}, text, as_json)
-
-
-def _sending(order: "Order | None") -> str:
-    if order is None:
-        return "on"
-    state = "HALTED" if order.halted else "on"
-    return f"{state}, by {order.actor} at {output.shown(order.changed_at)}: {order.reason}"
-
-
-def _deployment(recorded: "Recorded | None") -> str:
-    if recorded is None:
-        return "no worker has billed from here yet"
-    since = f"since {output.shown(recorded.changed_at)}, by {output.printable(recorded.actor)}"
-    return f"{recorded.deployment}, {'live' if recorded.live else 'test'}, {since}: {output.printable(recorded.reason)}"
-
-
-def _looked_at_first(recorded: "Recorded | None") -> str:
-    if recorded is None or recorded.look_first_before is None:
-        return "nothing"
-    return f"what was due before {output.shown(recorded.look_first_before)}"
 
 
 def _done(facts: dict[str, object], text: str, as_json: bool) -> None:

@@ -1,24 +1,19 @@
 """adopt, and what the other commands make of a database that was copied."""
 
 import json
-from collections.abc import Callable
+import os
+import shlex
+import subprocess
+import sys
 
 import pytest
-from typer.testing import CliRunner, Result
 
-from billing_worker.billing.deployment import Ours
-from billing_worker.cli import app
 from billing_worker.cli.database import gone
-from billing_worker.store import deployment
 from billing_worker.store.db import DatabaseMovedError
-from tests.conftest import DatabaseUrls, changed_url, execute, fetch_value, run_apart
-from tests.guarded import alone
+from tests.command_line import Cli, command_line, portone_settings
+from tests.conftest import DatabaseUrls, changed_url, execute, fetch_value
 
-SETTINGS = {
-    "BILLING_PORTONE_API_SECRET": "simulator-secret-abcdef",
-    "BILLING_PORTONE_STORE_ID": "store-test",
-    "BILLING_PORTONE_LIVE": "false",
-}
+ADOPT = (sys.executable, "-m", "billing_worker", "adopt")
 COPIED = "UPDATE billing.deployment SET system_identifier = 1"
 A_CYCLE = """
 INSERT INTO billing.subscriptions (shard, business_key, customer_id, billing_key, order_name, amount_minor, anchor_on, next_due_at)
@@ -29,28 +24,11 @@ SELECT 1, subscription_id, 1, '2026-01-31', '2026-02-28', now(), 9900, 'KRW', 'x
 FROM billing.subscriptions;
 """  # noqa: E501
 
-Cli = Callable[..., Result]
-
 
 @pytest.fixture
-def cli(database: DatabaseUrls) -> Cli:
+def cli(billed: DatabaseUrls) -> Cli:
     """The command line, on a database that a worker has billed from."""
-
-    async def claim() -> None:
-        async with alone(database.worker_url) as one:
-            seen = await deployment.see(one)
-            ours = Ours("main", live=False)
-            await deployment.record_deployment(
-                one, seen, ours, after=None, look_first=False, actor="worker-1", reason="first used"
-            )
-
-    run_apart(claim())
-
-    def call(*arguments: str, answer: str | None = None, **environ: str) -> Result:
-        given = {"BILLING_DATABASE_URL": database.worker_url, **SETTINGS, **environ}
-        return CliRunner().invoke(app, list(arguments), env=given, input=answer)
-
-    return call
+    return command_line(BILLING_DATABASE_URL=billed.worker_url, **portone_settings("http://127.0.0.1:9"))
 
 
 def adopted(database: DatabaseUrls) -> object:
@@ -74,10 +52,44 @@ def test_adopt_writes_down_who_moved_the_database_and_why(cli: Cli, database: Da
 def test_adopt_shows_both_and_asks(cli: Cli, database: DatabaseUrls, answer: str, rows: int) -> None:
     execute(database.admin_url, COPIED)
 
-    result = cli("adopt", "--reason", "x", "--by", "kim", answer=answer)
+    result = cli("adopt", "--reason", "x", "--by", "kim", stdin=answer)
 
     assert "written down" in result.stdout
     assert adopted(database) == rows
+
+
+def test_numbers_that_are_names_have_no_separators(cli: Cli, database: DatabaseUrls) -> None:
+    execute(database.admin_url, COPIED)
+    system = fetch_value(database.admin_url, "SELECT system_identifier::text FROM pg_control_system()")
+    oid = fetch_value(database.admin_url, "SELECT oid::text FROM pg_database WHERE datname = current_database()")
+
+    result = cli("adopt", "--reason", "x", "--by", "kim", "--yes")
+
+    assert str(system) in result.stdout
+    assert str(oid) in result.stdout
+
+
+def test_adopt_that_can_ask_nobody_says_so_and_names_the_option(cli: Cli, database: DatabaseUrls) -> None:
+    execute(database.admin_url, COPIED)
+
+    unanswered = cli("adopt", "--reason", "x", "--by", "kim", stdin="")
+    declined = cli("adopt", "--reason", "x", "--by", "kim", stdin="n\n")
+
+    assert (unanswered.exit_code, declined.exit_code) == (2, 130)
+    assert "there is no terminal to ask at" in unanswered.stderr
+    assert "--yes" in unanswered.stderr
+    assert adopted(database) == 0
+
+
+def test_adopt_without_a_stdin_at_all_says_so_too(billed: DatabaseUrls) -> None:
+    settings = {"BILLING_DATABASE_URL": billed.worker_url, **portone_settings("http://127.0.0.1:9")}
+    command = f"{shlex.join(ADOPT)} --reason x --by kim <&-"
+
+    ended = subprocess.run(command, shell=True, env=os.environ | settings, capture_output=True, text=True, check=False)
+
+    assert ended.returncode == 2
+    assert "--yes" in ended.stderr
+    assert adopted(billed) == 0
 
 
 def test_adopt_never_turns_test_cycles_into_live_ones(cli: Cli, database: DatabaseUrls) -> None:
@@ -116,19 +128,10 @@ def test_what_writes_is_not_done_on_a_copy(cli: Cli, database: DatabaseUrls, com
     assert "billing-worker adopt" in copied.stderr
 
 
-def test_what_reads_is_done_on_a_copy_too(cli: Cli, database: DatabaseUrls) -> None:
-    execute(database.admin_url, COPIED)
-
-    result = cli("status", "--json")
-
-    assert json.loads(result.stdout)["deployment"]["deployment"] == "main"
-    assert "main, test, since" in cli("status").stdout
-
-
 def test_check_config_names_a_copy_and_its_remedy(cli: Cli, database: DatabaseUrls) -> None:
     execute(database.admin_url, COPIED)
 
-    result = cli("check-config", "--json", BILLING_PORTONE_BASE_URL="http://127.0.0.1:9")
+    result = cli("check-config", "--json")
 
     [problem] = json.loads(result.stdout)["checks"][0]["problems"]
     assert "billing-worker adopt" in problem
@@ -155,7 +158,7 @@ def test_a_copy_without_a_row_is_looked_at_first_once_it_is_adopted(cli: Cli, da
 def test_check_config_names_a_database_that_is_not_there_and_its_remedy(cli: Cli, database: DatabaseUrls) -> None:
     elsewhere = {"BILLING_DATABASE_URL": changed_url(database.worker_url, database="no_such_database")}
 
-    result = cli("check-config", "--json", BILLING_PORTONE_BASE_URL="http://127.0.0.1:9", **elsewhere)
+    result = cli("check-config", "--json", **elsewhere)
 
     [problem] = json.loads(result.stdout)["checks"][0]["problems"]
     assert "there is no database of that name" in problem

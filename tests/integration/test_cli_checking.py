@@ -1,50 +1,13 @@
 """check-config: what it finds unfit, what it warns of, and that it shows no secret."""
 
 import json
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
-from billing_worker.cli import app
-from billing_worker.simulator import server
-from billing_worker.simulator.options import SimulatorOptions
+from tests.command_line import SECRET, STORE, Cli, portone_settings
 from tests.conftest import DatabaseUrls, execute
-
-SECRET = "simulator-secret-abcdef"
-STORE = "store-test"
-
-Cli = Callable[..., Result]
-
-
-@pytest.fixture
-def portone() -> Iterator[str]:
-    """The URL of a simulated PortOne."""
-    with server.in_background(SimulatorOptions(api_secret=SECRET, store_id=STORE)) as url:
-        yield url
-
-
-@pytest.fixture
-def cli(database: DatabaseUrls) -> Cli:
-    """The command line, with a database and nothing else."""
-
-    def call(*arguments: str, **environ: str) -> Result:
-        given = {"BILLING_DATABASE_URL": database.worker_url, **environ}
-        return CliRunner().invoke(app, list(arguments), env=given)
-
-    return call
-
-
-def portone_settings(url: str, **changed: str) -> dict[str, str]:
-    """Settings that lead to the simulated PortOne."""
-    return {
-        "BILLING_PORTONE_BASE_URL": url,
-        "BILLING_PORTONE_API_SECRET": SECRET,
-        "BILLING_PORTONE_STORE_ID": STORE,
-        "BILLING_PORTONE_LIVE": "false",
-        **changed,
-    }
 
 
 def checks(result: Result) -> dict[str, dict[str, Any]]:

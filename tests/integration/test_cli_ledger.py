@@ -8,20 +8,19 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
 import asyncpg
 import pytest
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
 from billing_worker.billing.model import shard_of
-from billing_worker.cli import app
+from tests.command_line import Cli
 from tests.conftest import DatabaseUrls, execute
 
-Cli = Callable[..., Result]
 WAIT_SECONDS = 20
 
 # Who waits for this database's ledger; copies of a database have the same object numbers.
@@ -29,14 +28,6 @@ WAITERS = """
 SELECT count(*) FROM pg_locks JOIN pg_database ON pg_database.oid = pg_locks.database
 WHERE NOT granted AND relation = 'billing.ledger'::regclass AND datname = current_database()
 """
-
-
-@pytest.fixture
-def cli(database: DatabaseUrls) -> Cli:
-    def call(*arguments: str, url: str = database.worker_url) -> Result:
-        return CliRunner().invoke(app, list(arguments), env={"BILLING_DATABASE_URL": url})
-
-    return call
 
 
 def add_subscription(database: DatabaseUrls, key: str) -> None:
@@ -132,7 +123,7 @@ def test_an_untouched_ledger_is_verified(cli: Cli, database: DatabaseUrls) -> No
 
 
 def test_an_auditor_can_verify(cli: Cli, database: DatabaseUrls) -> None:
-    result = cli("ledger", "verify", url=database.auditor_url)
+    result = cli("ledger", "verify", BILLING_DATABASE_URL=database.auditor_url)
 
     assert result.exit_code == 0
     assert "0 faults" in result.stdout
@@ -203,7 +194,7 @@ def sealed(cli: Cli, database: DatabaseUrls, tmp_path: Path) -> Path:
         for number in range(3):
             add_entry(database, key, f"entry {number}")
     file = tmp_path / "seal.json"
-    result = cli("ledger", "seal", url=database.auditor_url)
+    result = cli("ledger", "seal", BILLING_DATABASE_URL=database.auditor_url)
     assert result.exit_code == 0
     file.write_text(result.stdout, encoding="utf-8")
     return file
@@ -225,7 +216,7 @@ def test_a_seal_still_holds_when_chains_have_grown(cli: Cli, database: DatabaseU
     add_subscription(database, "s-3")
     add_entry(database, "s-3", "new")
 
-    result = cli("ledger", "verify", "--seal", str(sealed), url=database.auditor_url)
+    result = cli("ledger", "verify", "--seal", str(sealed), BILLING_DATABASE_URL=database.auditor_url)
 
     assert result.exit_code == 0
     assert "8 entries read, 0 faults" in result.stdout

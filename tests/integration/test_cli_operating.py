@@ -2,61 +2,27 @@
 
 import json
 import urllib.request
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
 from billing_worker.billing.model import shard_of
-from billing_worker.cli import app
-from billing_worker.simulator import server
-from billing_worker.simulator.options import SimulatorOptions
 from billing_worker.store import attempts, cycles, db
 from billing_worker.store.attempts import Intent
 from billing_worker.workers.renewer import Renewer
+from tests.command_line import SECRET, STORE, Cli, portone_settings
 from tests.conftest import DatabaseUrls, execute, fetch_value, run_apart
 
-SECRET = "simulator-secret-abcdef"
-STORE = "store-test"
 NOW = datetime.now(UTC)
 FILE = (
     "business_key,customer_id,customer_name,billing_key,order_name,amount,anchor_on\n"
     f"s-1,c-1,홍길동,bk-ok-1,월간 구독,9900,{NOW - timedelta(days=1):%Y-%m-%d}\n"
 )
-
-Cli = Callable[..., Result]
-
-
-@pytest.fixture
-def portone() -> Iterator[str]:
-    """The URL of a simulated PortOne that knows no payment: payment ids are the same in every test."""
-    with server.in_background(SimulatorOptions(api_secret=SECRET, store_id=STORE)) as url:
-        yield url
-
-
-@pytest.fixture
-def cli(database: DatabaseUrls) -> Cli:
-    """The command line, with a database and nothing else."""
-
-    def call(*arguments: str, **environ: str) -> Result:
-        given = {"BILLING_DATABASE_URL": database.worker_url, **environ}
-        return CliRunner().invoke(app, list(arguments), env=given)
-
-    return call
-
-
-def portone_settings(url: str, **changed: str) -> dict[str, str]:
-    return {
-        "BILLING_PORTONE_BASE_URL": url,
-        "BILLING_PORTONE_API_SECRET": SECRET,
-        "BILLING_PORTONE_STORE_ID": STORE,
-        "BILLING_PORTONE_LIVE": "false",
-        **changed,
-    }
 
 
 @asynccontextmanager
@@ -77,7 +43,7 @@ def payment_id(cli: Cli, database: DatabaseUrls, tmp_path: Path) -> str:
 
     async def renew() -> None:
         async with opened(database) as connected:
-            await Renewer(connected.claims, store_id=STORE, batch_max=10, actor="test").run_once(NOW)
+            await Renewer(connected.claims, store_id=STORE, lead=timedelta(), batch_max=10, actor="test").run_once(NOW)
 
     run_apart(renew())
     found = fetch_value(database.admin_url, "SELECT payment_id FROM billing.cycles WHERE status = 'due'")

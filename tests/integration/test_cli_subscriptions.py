@@ -9,29 +9,18 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
 from billing_worker.billing.channels import KPN
 from billing_worker.billing.intake import IntakeDefaults, read_rows
-from billing_worker.cli import app
 from billing_worker.cli.database import on_database
 from billing_worker.cli.importing import Judgement, Rules, bring_in
+from tests.command_line import Cli
 from tests.conftest import DatabaseUrls, execute, fetch_value
 
 TODAY = datetime.now(ZoneInfo("Asia/Seoul")).date()
 KEY = "billing-key-0190b0c1-secret-1"
 HEADER = "business_key,customer_id,customer_name,billing_key,order_name,amount,anchor_on,start_on\n"
-
-Cli = Callable[..., Result]
-
-
-@pytest.fixture
-def cli(database: DatabaseUrls) -> Cli:
-    def call(*arguments: str, stdin: str | None = None) -> Result:
-        environ = {"BILLING_DATABASE_URL": database.worker_url}
-        return CliRunner().invoke(app, list(arguments), env=environ, input=stdin)
-
-    return call
 
 
 @pytest.fixture
@@ -276,6 +265,19 @@ def test_a_cancelled_subscription_stays_cancelled_whatever_is_imported(
     assert (same.exit_code, report(same)["cancelled"]) == (0, ["s-1"])
     assert (changed.exit_code, report(changed)["faults"][0]["column"]) == (2, "business_key")
     assert (resumed.exit_code, json.loads(resumed.stderr)["error"]["kind"]) == (2, "cancelled")
+
+
+def test_the_mode_is_given_changed_and_shown(cli: Cli, write_file: Callable[[str], str]) -> None:
+    cli("subscriptions", "import", write_file(HEADER + row("s-1")))
+    booked = HEADER.replace("start_on", "start_on,mode") + row("s-1").replace("\n", ",schedule\n")
+
+    changed = report(cli("subscriptions", "import", write_file(booked), "--json"))
+    shown = report(cli("subscriptions", "show", "s-1", "--json"))
+    ended = report(cli("subscriptions", "cancel", "s-1", "--reason", "x", "--json"))
+
+    assert changed["changed"][0]["changes"] == [{"field": "mode", "old": "charge", "new": "schedule"}]
+    assert shown["subscription"]["mode"] == "schedule"
+    assert (ended["cancelled_now"], ended["bookings_revoking"]) == (True, 0)
 
 
 def test_a_held_subscription_is_resumed(cli: Cli, write_file: Callable[[str], str], database: DatabaseUrls) -> None:

@@ -1,9 +1,7 @@
 """A database that moved: nothing runs on one that was not judged; what may be lost is looked at before it is sent."""
 
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import date, timedelta
-from typing import Any
 
 import asyncpg
 import pytest
@@ -17,27 +15,8 @@ from billing_worker.workers.gate import ClosedBy
 from billing_worker.workers.sentry import LAST_LINES_SECONDS
 from tests.builders import a_cadence
 from tests.conftest import DatabaseUrls, execute
-from tests.guarded import OURS, Guarded, alone, guarded
-from tests.rig import Rig, a_rig
-
-
-@pytest.fixture
-async def rig(database: DatabaseUrls) -> AsyncIterator[Rig]:
-    async with a_rig(database) as made:
-        yield made
-
-
-@pytest.fixture
-async def guard(rig: Rig, database: DatabaseUrls) -> AsyncIterator[Guarded]:
-    """A guarded crew whose sentry has looked once."""
-    async with guarded(rig, database) as made:
-        await made.watch(rig)
-        yield made
-
-
-async def recorded(rig: Rig) -> list[Any]:
-    return list(await rig.admin.fetch("SELECT * FROM billing.deployment ORDER BY version"))
-
+from tests.guarded import OURS, Guarded, alone, guarded, recorded
+from tests.rig import Rig
 
 # What the row would say if the database were another one, or the server on another timeline.
 ELSEWHERE = {

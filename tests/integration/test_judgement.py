@@ -15,26 +15,8 @@ from billing_worker.workers import fitness
 from billing_worker.workers.gate import ClosedBy
 from billing_worker.workers.sentry import Sentry
 from tests.conftest import DatabaseUrls, changed_url
-from tests.guarded import OURS, Guarded, alone, guarded
-from tests.rig import Rig, a_rig
-
-
-@pytest.fixture
-async def rig(database: DatabaseUrls) -> AsyncIterator[Rig]:
-    async with a_rig(database) as made:
-        yield made
-
-
-@pytest.fixture
-async def guard(rig: Rig, database: DatabaseUrls) -> AsyncIterator[Guarded]:
-    """A guarded crew whose sentry has looked once."""
-    async with guarded(rig, database) as made:
-        await made.watch(rig)
-        yield made
-
-
-async def recorded(rig: Rig) -> list[Any]:
-    return list(await rig.admin.fetch("SELECT * FROM billing.deployment ORDER BY version"))
+from tests.guarded import OURS, Guarded, alone, guarded, recorded
+from tests.rig import Rig
 
 
 async def test_a_judgement_that_nobody_can_renew_closes_the_gate_until_the_next_one(
