@@ -6,6 +6,7 @@ import asyncio
 import os
 import re
 from collections.abc import Callable
+from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
@@ -20,6 +21,21 @@ _NAME_BYTES_MAX = 63
 
 # It protects nothing: whoever reaches the simulator may also ask its control address.
 PRACTICE_SECRET = "simulator-secret"  # noqa: S105
+
+
+class RevokedSchedulesBlock(StrEnum):
+    """What a revoked schedule still keeps its paymentId from, at the simulator."""
+
+    NOTHING = "nothing"
+    BOOKINGS = "bookings"
+    EVERYTHING = "everything"
+
+
+class WebhookVersion(StrEnum):
+    """PortOne's versions of webhooks, at the simulator."""
+
+    NEWER = "2024-04-25"
+    OLDER = "2024-01-01"
 
 
 def run(as_json: AsJson = False) -> None:
@@ -79,11 +95,23 @@ def simulator(
     ] = None,
     pg: Annotated[Pg, typer.Option(help="The PG that it plays.")] = Pg.KPN,
     latency_ms: Annotated[float, typer.Option(min=0, max=600_000, help="How long each answer takes.")] = 0.0,
+    revoked_schedules_block: Annotated[
+        RevokedSchedulesBlock, typer.Option(help="What a revoked schedule keeps its paymentId from.")
+    ] = RevokedSchedulesBlock.NOTHING,
+    webhook_url: Annotated[list[str] | None, typer.Option(help="Where webhooks go; repeat it.")] = None,
+    webhook_secret: Annotated[list[str] | None, typer.Option(help="What signs them (whsec_…); one or two.")] = None,
+    webhook_version: Annotated[WebhookVersion, typer.Option(help="What they say.")] = WebhookVersion.NEWER,
+    webhook_form: Annotated[bool, typer.Option("--webhook-form", help="2024-01-01 as a form, not JSON.")] = False,
+    webhook_minute_seconds: Annotated[float, typer.Option(min=0, help="The unit of waits between sends.")] = 60.0,
+    webhook_loss: Annotated[float, typer.Option(min=0, max=1, help="The share never sent.")] = 0.0,
+    webhook_duplication: Annotated[float, typer.Option(min=0, max=1, help="The share sent twice.")] = 0.0,
+    webhook_delay: Annotated[float, typer.Option(min=0, max=1, help="The share sent late, out of order.")] = 0.0,
+    webhook_forgery: Annotated[float, typer.Option(min=0, max=1, help="The share with a forged one beside.")] = 0.0,
     as_json: AsJson = False,
 ) -> None:
     """Serve a simulated PortOne to practise on, until interrupted. It forgets everything when it ends."""
     from billing_worker.simulator import server
-    from billing_worker.simulator.options import SimulatorOptions
+    from billing_worker.simulator.options import PRACTICE_WEBHOOK_SECRET, SimulatorOptions
 
     try:
         options = SimulatorOptions(
@@ -92,6 +120,16 @@ def simulator(
             channel_keys=tuple(channel_key or ()),
             pg=pg.value,
             latency_ms=latency_ms,
+            revoked_schedules_block=revoked_schedules_block.value,
+            webhook_urls=tuple(webhook_url or ()),
+            webhook_secrets=tuple(webhook_secret or (PRACTICE_WEBHOOK_SECRET,)),
+            webhook_version=webhook_version.value,
+            webhook_as_form=webhook_form,
+            webhook_minute_seconds=webhook_minute_seconds,
+            webhook_loss=webhook_loss,
+            webhook_duplication=webhook_duplication,
+            webhook_delay=webhook_delay,
+            webhook_forgery=webhook_forgery,
         )
     except ValueError as error:
         raise Failure(Exit.REFUSED, "usage", str(error)) from None

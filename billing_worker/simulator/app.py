@@ -6,10 +6,10 @@ control address alone. The order of the checks is PortOne's: secret, body, store
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from urllib.parse import parse_qs
 
-from billing_worker.simulator import answers, calls
+from billing_worker.simulator import answers
 from billing_worker.simulator.answers import Answer
 from billing_worker.simulator.behaviours import PLAIN, Behaviour, Delivery
 from billing_worker.simulator.charging import charge
@@ -18,8 +18,10 @@ from billing_worker.simulator.control import PREFIX, control_app
 from billing_worker.simulator.idempotency import Verdict, key_of
 from billing_worker.simulator.keys import masked
 from billing_worker.simulator.options import SimulatorOptions
+from billing_worker.simulator.reading import UnreadableError
 from billing_worker.simulator.routes import Endpoint, Route, route_of
 from billing_worker.simulator.rules import Fields
+from billing_worker.simulator.table import answered
 from billing_worker.simulator.traffic import Request, Stage
 from billing_worker.simulator.wire import Receive, Scope, Send, Wire
 from billing_worker.simulator.world import Simulator, World
@@ -39,12 +41,11 @@ _IN_PLACE: Mapping[Delivery, Answer] = {
     Delivery.UNAVAILABLE: answers.UNAVAILABLE,
     Delivery.NEW_TYPE: answers.NEW_TYPE,
 }
-
-_ABOUT_ONE: Mapping[Endpoint, Callable[[World, str], Answer]] = {
-    Endpoint.LOOK: calls.look,
-    Endpoint.TRANSACTIONS: calls.transactions,
-    Endpoint.LOOK_AT_KEY: calls.look_at_key,
-    Endpoint.DELETE_KEY: calls.delete_key,
+# Where else than at the top a call names its store.
+_STORE_IS_WITHIN: Mapping[Endpoint, str] = {
+    Endpoint.SCHEDULE: "payment",
+    Endpoint.LIST_SCHEDULES: "filter",
+    Endpoint.LIST_PAYMENTS: "filter",
 }
 
 
@@ -73,6 +74,8 @@ class App:
         headers = _wanted_headers(scope)
         raw_path = _raw_path(scope)
         route = route_of(scope["method"], raw_path)
+        if not body and route is not None and route.endpoint.takes_a_query_for_a_body:
+            body = _body_in(scope["query_string"])
         request = _arrived(world, scope["method"], raw_path, route, key=headers.get(b"idempotency-key"), body=body)
         try:
             answer, behaviour = await self._answer(world, request, route, headers, scope["query_string"])
@@ -89,7 +92,7 @@ class App:
             return answers.UNAUTHORIZED, PLAIN
         if route is None:
             return answers.ROUTE_NOT_FOUND, PLAIN
-        fields = _fields(request, query, world)
+        fields = _fields(request, route.endpoint, query, world)
         if isinstance(fields, Answer):
             return fields, PLAIN
         behaviour = _on_arrival(world, route, fields)
@@ -137,11 +140,10 @@ async def _performed(world: World, request: Request, route: Route, fields: Field
     world.traffic.moved(request, Stage.EXECUTING)
     slow_seconds = world.options.slow_seconds if behaviour.seconds is None else behaviour.seconds
     await world.pause(slow_seconds if behaviour.slow else 0.0)
-    if route.endpoint is Endpoint.CANCEL:
-        return calls.cancel(world, route.subject, fields)
-    if route.endpoint is Endpoint.ISSUE_KEY:
-        return calls.issue_key(world, fields)
-    return _ABOUT_ONE[route.endpoint](world, route.subject)
+    try:
+        return answered(world, route, fields)
+    except UnreadableError as error:
+        return answers.invalid(str(error))
 
 
 async def _deliver(world: World, request: Request, wire: Wire, answer: Answer, behaviour: Behaviour) -> None:
@@ -169,10 +171,27 @@ async def _deliver(world: World, request: Request, wire: Wire, answer: Answer, b
 
 def _on_arrival(world: World, route: Route, fields: Fields) -> Behaviour:
     billing_key = fields.get("billingKey")
-    if route.endpoint is not Endpoint.CHARGE or not isinstance(billing_key, str):
-        return world.conduct.on_arrival(route.endpoint.call, route.payment_id, "", None)
-    key = world.keys.find(billing_key)
-    return world.conduct.on_arrival(Call.CHARGE, route.subject, billing_key, key.temper if key else None)
+    if route.endpoint is Endpoint.CHARGE and isinstance(billing_key, str):
+        key = world.keys.find(billing_key)
+        return world.conduct.on_arrival(Call.CHARGE, route.subject, billing_key, key.temper if key else None)
+    payment_id, booked_key = _subject(world, route, fields)
+    return world.conduct.on_arrival(route.endpoint.call, payment_id, booked_key, None)
+
+
+def _subject(world: World, route: Route, fields: Fields) -> tuple[str, str]:
+    """The paymentId and the billing key by which a script may know a call, schedules' included."""
+    if route.endpoint is Endpoint.SCHEDULE:
+        payment = fields.get("payment")
+        billing_key = payment.get("billingKey") if isinstance(payment, dict) else None
+        return route.subject, billing_key if isinstance(billing_key, str) else ""
+    schedule_id: object = None
+    if route.endpoint is Endpoint.LOOK_AT_SCHEDULE:
+        schedule_id = route.subject
+    elif route.endpoint is Endpoint.REVOKE:
+        ids = fields.get("scheduleIds")
+        schedule_id = ids[0] if isinstance(ids, list) and len(ids) == 1 else None
+    schedule = world.schedules.by_id.get(schedule_id) if isinstance(schedule_id, str) else None
+    return (route.payment_id, "") if schedule is None else (schedule.payment_id, schedule.order.billing_key)
 
 
 def _arrived(
@@ -180,7 +199,7 @@ def _arrived(
 ) -> Request:
     about_a_key = route is not None and route.endpoint.call is Call.KEYS and route.subject
     return world.traffic.arrived(
-        world.clock.now(),
+        world.now(),
         method=method,
         path=f"/billing-keys/{masked(raw_path)}" if about_a_key else raw_path,
         payment_id="" if route is None else route.payment_id,
@@ -189,14 +208,14 @@ def _arrived(
     )
 
 
-def _fields(request: Request, query: bytes, world: World) -> Fields | Answer:
-    """The members of a POST's body, or of the query for the calls that have none, when their store is ours."""
+def _fields(request: Request, endpoint: Endpoint, query: bytes, world: World) -> Fields | Answer:
+    """The members of a request's JSON, or of the query for the calls that have none, when their store is ours."""
     fields: object = {}
-    if request.method != "POST":
+    if request.method != "POST" and not endpoint.takes_a_query_for_a_body:
         fields = {name: values[-1] for name, values in parse_qs(query.decode("latin-1")).items()} if query else {}
     elif len(request.body) > world.options.body_bytes_max:
         return _TOO_LONG
-    else:
+    elif request.body or request.method == "POST":
         try:
             fields = json.loads(request.body)
         except (ValueError, RecursionError):
@@ -204,8 +223,22 @@ def _fields(request: Request, query: bytes, world: World) -> Fields | Answer:
     if not isinstance(fields, dict):
         return _NOT_JSON
     # A storeId that is no text at all is for the rules to refuse, with the name of the field.
-    elsewhere = isinstance(fields.get("storeId"), str) and fields["storeId"] != world.options.store_id
-    return answers.FORBIDDEN if elsewhere else fields
+    store_id = _store_id(endpoint, fields)
+    return answers.FORBIDDEN if isinstance(store_id, str) and store_id != world.options.store_id else fields
+
+
+def _store_id(endpoint: Endpoint, fields: Fields) -> object:
+    within = None if endpoint is Endpoint.CHARGE else _STORE_IS_WITHIN.get(endpoint)
+    holder = fields if within is None else fields.get(within)
+    return holder.get("storeId") if isinstance(holder, dict) else None
+
+
+def _body_in(query: bytes) -> bytes:
+    """The JSON that stands in a query because its sender could not put it into a body."""
+    if not query:
+        return b""
+    values = parse_qs(query.decode("latin-1")).get("requestBody")
+    return values[-1].encode(errors="replace") if values else b""
 
 
 def _wanted_headers(scope: Scope) -> dict[bytes, bytes]:

@@ -64,7 +64,7 @@ def script(asked: Mapping[str, Any]) -> Script:
     on = asked.get("on", Call.CHARGE.value)
     return Script(
         behaviour,
-        remaining=_count(asked, "times", usual=1),
+        remaining=count(asked, "times", usual=1),
         on=None if on == "any" else member(Call, on, "on"),
         payment_id=text(asked, "paymentId"),
         billing_key_prefix=text(asked, "billing_key_prefix"),
@@ -76,15 +76,15 @@ def keys_made(world: World, asked: Mapping[str, Any]) -> list[str]:
     behaviour = _behaviour(asked)
     times = asked.get("times")
     if times is not None and times != "all":
-        times = str(_count(asked, "times", usual=1))
+        times = str(count(asked, "times", usual=1))
     given = asked.get("billingKeys")
     if given is not None:
         if not isinstance(given, list) or not all(isinstance(name, str) and name for name in given):
             raise AskedWronglyError("billingKeys must be a list of names")
         return [_registered(world, name, behaviour, times) for name in given]
-    count = _count(asked, "count", usual=1)
+    wanted = count(asked, "count", usual=1)
     label = text(asked, "label")
-    labels = (f"{label}-{n:06d}" if label else world.keys.next_label() for n in range(1, count + 1))
+    labels = (f"{label}-{n:06d}" if label else world.keys.next_label() for n in range(1, wanted + 1))
     return [_registered(world, key_name(behaviour.name, times=times, label=one), behaviour, times) for one in labels]
 
 
@@ -103,7 +103,8 @@ def _behaviour(asked: Mapping[str, Any]) -> Behaviour:
     return behaviour
 
 
-def _count(asked: Mapping[str, Any], name: str, *, usual: int) -> int:
+def count(asked: Mapping[str, Any], name: str, *, usual: int) -> int:
+    """A whole number of the body, at least one."""
     value = asked.get(name, usual)
     if type(value) is not int or not 1 <= value <= COUNT_MAX:
         raise AskedWronglyError(f"{name} must be a whole number from 1 to {COUNT_MAX}")

@@ -4,13 +4,14 @@ One success per paymentId, for ever; any number of failures up to the cap. What 
 anybody was told.
 """
 
-import heapq
 import itertools
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from billing_worker.simulator.agenda import Agenda
 from billing_worker.simulator.declines import Decline
 
 
@@ -25,6 +26,8 @@ class Order:
     channel_key: str | None
     idempotency_key: str | None
     raw: bytes = field(repr=False)
+    notice_urls: tuple[str, ...] = ()
+    skips_webhook: bool = False  # of a success, PortOne says
 
 
 class Status(StrEnum):
@@ -48,6 +51,15 @@ class Transaction:
     pg_tx_id: str | None = None
     decline: Decline | None = None
     paid_late: bool = False
+    schedule_id: str | None = None
+
+
+class Trigger(StrEnum):
+    """PortOne's words for who gave money back."""
+
+    API = "API"
+    CONSOLE = "CONSOLE"
+    CHARGEBACK = "CHARGEBACK"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +72,17 @@ class Cancellation:
     vat: int
     reason: str
     cancelled_at: datetime
+    trigger: Trigger = Trigger.API
+
+
+@dataclass(slots=True)
+class Dispute:
+    """A customer who contests a payment."""
+
+    dispute_id: str
+    reason: str
+    created_at: datetime
+    resolved_at: datetime | None = None
 
 
 @dataclass(slots=True)
@@ -69,6 +92,7 @@ class Payment:
     payment_id: str
     transactions: list[Transaction] = field(default_factory=list)
     cancellations: list[Cancellation] = field(default_factory=list)
+    disputes: list[Dispute] = field(default_factory=list)
     paid: Transaction | None = None
     successes: int = 0
     executing: int = 0
@@ -85,6 +109,22 @@ class Payment:
         if self.paid is None or not self.cancellations:
             return self.shown.status
         return Status.CANCELLED if self.cancellable_total == 0 else Status.PARTIAL_CANCELLED
+
+    @property
+    def created_at(self) -> datetime:
+        """When it was first asked for."""
+        return self.transactions[0].requested_at
+
+    @property
+    def changed_at(self) -> datetime:
+        """When its status last changed."""
+        shown = self.shown
+        cancelled = bool(self.cancellations) and shown is self.paid
+        return self.cancellations[-1].cancelled_at if cancelled else shown.changed_at
+
+    def is_visible(self, now: datetime) -> bool:
+        """Whether a look sees it: not before its first try has ended, nor while it is kept invisible."""
+        return bool(self.transactions) and (self.visible_at is None or now >= self.visible_at)
 
     @property
     def cancelled_total(self) -> int:
@@ -107,6 +147,36 @@ class Payment:
         return 0 if self.paid is None else self.paid.order.tax_free - self.cancelled_tax_free
 
 
+class What(StrEnum):
+    """What can happen to a payment, as the webhooks' `Transaction.…` call it."""
+
+    PAID = "Paid"
+    FAILED = "Failed"
+    PARTIAL_CANCELLED = "PartialCancelled"
+    CANCELLED = "Cancelled"
+    DISPUTE_CREATED = "DisputeCreated"
+    DISPUTE_RESOLVED = "DisputeResolved"
+
+
+@dataclass(slots=True)
+class Happening:
+    """One thing that happened to a payment, told to whoever passes the news on."""
+
+    what: What
+    payment: Payment
+    transaction: Transaction
+    at: datetime
+    cancellation: Cancellation | None = None
+    silent: bool = False  # the client asked for no webhook
+    serial: int = 0  # in the event feed, with what had been given back of the payment by then
+    cancelled: int = 0
+    cancelled_tax_free: int = 0
+
+
+def _nobody_listens(_happening: Happening) -> None:
+    """The usual listener."""
+
+
 @dataclass(frozen=True, slots=True)
 class Overlap:
     """Two executions of one paymentId at the same time: a client's mistake, whatever came of it."""
@@ -119,25 +189,22 @@ class Overlap:
 class Bank:
     """Payments, charges and overlaps."""
 
-    def __init__(self) -> None:
+    def __init__(self, agenda: Agenda, tell: Callable[[Happening], None] = _nobody_listens) -> None:
         self.payments: dict[str, Payment] = {}
         self.charges: list[tuple[Payment, Transaction]] = []
         self.overlaps: list[Overlap] = []
         self.executions = 0
         self.declines = 0
-        self._late: list[tuple[datetime, int, Payment, Transaction]] = []
+        self.version = 0  # counts everything that happened, for those who keep a list of it
+        self._agenda, self._tell = agenda, tell
         self._serial = itertools.count(1)
         # A restarted or reset simulator must not give the same transaction twice: a ledger would take them for one.
         self._run = secrets.token_hex(5)
 
     def find(self, payment_id: str, now: datetime) -> Payment | None:
-        """The payment as a look sees it: none before its first try has ended, nor while it is kept invisible."""
+        """The payment as a look sees it."""
         payment = self.payments.get(payment_id)
-        if payment is None or not payment.transactions:
-            return None
-        if payment.visible_at is not None and now < payment.visible_at:
-            return None
-        return payment
+        return payment if payment is not None and payment.is_visible(now) else None
 
     def begin(self, payment_id: str, now: datetime) -> Payment:
         """Start one execution at the PG."""
@@ -150,49 +217,99 @@ class Bank:
             self.overlaps.append(Overlap(payment_id, now, payment.executing))
         return payment
 
-    def approve(self, payment: Payment, order: Order, *, requested_at: datetime, now: datetime) -> Transaction:
+    def approve(
+        self, payment: Payment, order: Order, *, requested_at: datetime, now: datetime, schedule_id: str | None = None
+    ) -> Transaction:
         """Take the money."""
         transaction = Transaction(self._id("tx-"), order, requested_at, Status.PAID, now, pg_tx_id=self._id("pg"))
+        transaction.schedule_id = schedule_id
         payment.transactions.append(transaction)
-        self._record_charge(payment, transaction)
+        self._record_charge(payment, transaction, now)
         return transaction
 
     def decline(
-        self, payment: Payment, order: Order, reason: Decline, *, requested_at: datetime, now: datetime
+        self,
+        payment: Payment,
+        order: Order,
+        reason: Decline,
+        *,
+        requested_at: datetime,
+        now: datetime,
+        schedule_id: str | None = None,
     ) -> Transaction:
         """Say no."""
         transaction = Transaction(self._id("tx-"), order, requested_at, Status.FAILED, now, decline=reason)
+        transaction.schedule_id = schedule_id
         payment.transactions.append(transaction)
         self.declines += 1
+        self._happened(Happening(What.FAILED, payment, transaction, now))
         return transaction
 
     def pay_later(self, payment: Payment, transaction: Transaction, *, due_at: datetime) -> None:
-        """Let a declined try turn out paid at a later instant."""
-        heapq.heappush(self._late, (due_at, next(self._serial), payment, transaction))
+        """Let a declined try turn out paid at a later instant, unless the payment is paid by then."""
 
-    def turn_late_ones(self, now: datetime) -> None:
-        """Turn the declined tries whose time has come. A payment that was paid meanwhile stays paid once."""
-        while self._late and self._late[0][0] <= now:
-            due_at, _, payment, transaction = heapq.heappop(self._late)
+        def turn(at: datetime) -> None:
             if payment.paid is not None:
-                continue
-            transaction.status, transaction.changed_at, transaction.paid_late = Status.PAID, due_at, True
+                return
+            transaction.status, transaction.changed_at, transaction.paid_late = Status.PAID, at, True
             transaction.pg_tx_id, transaction.decline = self._id("pg"), None
-            self._record_charge(payment, transaction)
+            self._record_charge(payment, transaction, at)
+
+        self._agenda.put(due_at, turn)
+
+    def hide(self, payment: Payment, until: datetime) -> None:
+        """Let no look see a payment before an instant."""
+        payment.visible_at = until
+        self._agenda.put(until, self._is_seen)
 
     def give_back(
-        self, payment: Payment, *, total: int, tax_free: int, vat: int, reason: str, now: datetime
+        self,
+        payment: Payment,
+        *,
+        total: int,
+        tax_free: int,
+        vat: int,
+        reason: str,
+        now: datetime,
+        trigger: Trigger = Trigger.API,
+        silent: bool = False,
     ) -> Cancellation:
         """Return money of a paid payment."""
-        cancellation = Cancellation(self._id("cancel-"), total, tax_free, vat, reason, now)
+        assert payment.paid is not None, "there is nothing to give back"
+        cancellation = Cancellation(self._id("cancel-"), total, tax_free, vat, reason, now, trigger)
         payment.cancellations.append(cancellation)
+        what = What.CANCELLED if payment.cancellable_total == 0 else What.PARTIAL_CANCELLED
+        self._happened(Happening(what, payment, payment.paid, now, cancellation, silent))
         return cancellation
 
-    def _record_charge(self, payment: Payment, transaction: Transaction) -> None:
+    def dispute(self, payment: Payment, *, reason: str, now: datetime) -> Dispute:
+        """Let the customer contest a paid payment."""
+        assert payment.paid is not None, "there is nothing to contest"
+        dispute = Dispute(self._id("dispute-"), reason, now)
+        payment.disputes.append(dispute)
+        self._happened(Happening(What.DISPUTE_CREATED, payment, payment.paid, now))
+        return dispute
+
+    def resolve(self, payment: Payment, dispute: Dispute, now: datetime) -> None:
+        """Let the customer be content."""
+        assert payment.paid is not None, "there was nothing to contest"
+        dispute.resolved_at = now
+        self._happened(Happening(What.DISPUTE_RESOLVED, payment, payment.paid, now))
+
+    def _record_charge(self, payment: Payment, transaction: Transaction, now: datetime) -> None:
         if payment.paid is None:
             payment.paid = transaction
         payment.successes += 1
         self.charges.append((payment, transaction))
+        silent = transaction.order.skips_webhook
+        self._happened(Happening(What.PAID, payment, transaction, now, silent=silent))
+
+    def _is_seen(self, _at: datetime) -> None:
+        self.version += 1
+
+    def _happened(self, happening: Happening) -> None:
+        self.version += 1
+        self._tell(happening)
 
     def _id(self, prefix: str) -> str:
         return f"{prefix}{self._run}{next(self._serial):010d}"

@@ -27,6 +27,15 @@ class Delivery(StrEnum):
     NEW_TYPE = "new-type"
 
 
+class Firing(StrEnum):
+    """When a schedule fires, and how long it takes."""
+
+    ON_TIME = "on-time"
+    LATE = "late"
+    LONG = "long"
+    NOT_UNTIL_TOLD = "not-until-told"
+
+
 @dataclass(frozen=True, slots=True)
 class Behaviour:
     """One way to treat a request. A request that is not executed leaves no trace at the PG nor in the key memory."""
@@ -41,6 +50,7 @@ class Behaviour:
     slow: bool = False
     invisible: bool = False
     one_of: tuple[str, ...] = ()
+    firing: Firing = Firing.ON_TIME
     seconds: float | None = None  # a script's own figure in place of the option's
 
     @property
@@ -115,6 +125,9 @@ _ALL = (
         pays_late=True,
     ),
     Behaviour("flaky", "Any of the above by paymentId, repeatably, three times.", times=3, one_of=_FLAKY_CHOICES),
+    Behaviour("fires-late", "A schedule of this key fires firing_late_seconds late.", firing=Firing.LATE),
+    Behaviour("stays-started", "A schedule of this key stays STARTED for started_seconds.", firing=Firing.LONG),
+    Behaviour("never-fires", "A schedule of this key fires only when told to.", firing=Firing.NOT_UNTIL_TOLD),
     Behaviour("deleted", "The key was deleted: 409 BILLING_KEY_ALREADY_DELETED.", times=None),
 )
 

@@ -3,13 +3,17 @@
 Each takes the world and the request and returns an answer at once; waiting and the wire are for the app.
 """
 
+from billing_worker.simulator import reading
 from billing_worker.simulator.answers import Answer, declined, invalid, refusal, success
 from billing_worker.simulator.bank import Payment
-from billing_worker.simulator.charging import CHANNEL_NOT_FOUND, KEY_DELETED, KEY_NOT_FOUND
+from billing_worker.simulator.charging import CHANNEL_NOT_FOUND, KEY_DELETED, KEY_NOT_FOUND, SCHEDULE_EXISTS
 from billing_worker.simulator.clock import rfc3339
 from billing_worker.simulator.conduct import Call
+from billing_worker.simulator.keys import BillingKey
+from billing_worker.simulator.notices import News
 from billing_worker.simulator.rules import Fields, cancel_fault, issue_fault
 from billing_worker.simulator.views import vat_of
+from billing_worker.simulator.webhooks import RESENDS_MAX
 from billing_worker.simulator.world import World
 
 PAYMENT_NOT_FOUND = refusal("PAYMENT_NOT_FOUND", "결제 건이 존재하지 않습니다.")
@@ -18,7 +22,11 @@ PAYMENT_NOT_FOUND = refusal("PAYMENT_NOT_FOUND", "결제 건이 존재하지 않
 def look(world: World, payment_id: str) -> Answer:
     """GET /payments/{paymentId}."""
     payment = world.bank.find(payment_id, world.now())
-    return PAYMENT_NOT_FOUND if payment is None else success(world.views.payment(payment))
+    if payment is None:
+        return PAYMENT_NOT_FOUND
+    view = world.views.payment(payment)
+    notices = world.webhooks.of_payments.get(payment_id)
+    return success(view if not notices else view | {"webhooks": [world.views.webhook(one) for one in notices]})
 
 
 def transactions(world: World, payment_id: str) -> Answer:
@@ -50,7 +58,15 @@ def cancel(world: World, payment_id: str, fields: Fields) -> Answer:
     behaviour = world.conduct.on_execution(Call.CANCEL, payment_id, "", None)
     if behaviour.decline is not None:
         return declined(behaviour.decline.pg_code, behaviour.decline.pg_message)
-    given = world.bank.give_back(payment, total=total, tax_free=tax_free, vat=vat, reason=fields["reason"], now=now)
+    given = world.bank.give_back(
+        payment,
+        total=total,
+        tax_free=tax_free,
+        vat=vat,
+        reason=fields["reason"],
+        now=now,
+        silent=fields.get("skipWebhook", False),
+    )
     return success({"cancellation": world.views.cancellation(given)})
 
 
@@ -84,6 +100,8 @@ def issue_key(world: World, fields: Fields) -> Answer:
         customer=fields.get("customer") or {},
         custom_data=fields.get("customData"),
     )
+    if not fields.get("skipWebhook", False):
+        _tell_of_key(world, key, "BillingKey.Issued", tuple(fields.get("noticeUrls") or ()))
     return success(world.views.issued_key(key))
 
 
@@ -100,5 +118,29 @@ def delete_key(world: World, billing_key: str) -> Answer:
         return KEY_NOT_FOUND
     if key.deleted_at is not None:
         return KEY_DELETED
-    key.deleted_at = world.now()
-    return success({"deletedAt": rfc3339(key.deleted_at)})
+    now = world.now()
+    if world.schedules.living_with(billing_key):
+        return SCHEDULE_EXISTS
+    key.deleted_at = now
+    _tell_of_key(world, key, "BillingKey.Deleted", ())
+    return success({"deletedAt": rfc3339(now)})
+
+
+def resend_webhook(world: World, payment_id: str, fields: Fields) -> Answer:
+    """POST /payments/{paymentId}/resend-webhook."""
+    wanted = reading.text(fields, "webhookId")
+    if world.bank.find(payment_id, world.now()) is None:
+        return PAYMENT_NOT_FOUND
+    known = [one for one in world.webhooks.of_payments.get(payment_id, ()) if wanted in (None, one.webhook_id)]
+    if not known:
+        return refusal("WEBHOOK_NOT_FOUND", "웹훅 내역이 존재하지 않습니다.")
+    notice = known[-1]
+    if notice.resends >= RESENDS_MAX:
+        return refusal("MAX_WEBHOOK_RETRY_COUNT_REACHED")
+    world.webhooks.resend(notice)
+    return success({"webhook": world.views.webhook(notice)})
+
+
+def _tell_of_key(world: World, key: BillingKey, kind: str, urls: tuple[str, ...]) -> None:
+    subject = {"storeId": world.options.store_id, "billingKey": key.name}
+    world.webhooks.tell(News(kind, world.clock.now(), subject, urls=urls))

@@ -18,6 +18,12 @@ class Call(StrEnum):
     LOOK = "look"
     CANCEL = "cancel"
     KEYS = "keys"
+    SCHEDULE = "schedule"
+    REVOKE = "revoke"
+    LOOK_AT_SCHEDULE = "look_at_schedule"
+    LIST = "list"
+    RESEND = "resend"
+    FIRE = "fire"  # no call of a client's: PortOne's own at a schedule's time
 
 
 @dataclass(slots=True)
@@ -62,6 +68,18 @@ class Conduct:
         if script is not None:
             return PLAIN if script.behaviour.strikes_on_arrival else self._spent(script)
         if temper is None or temper.behaviour is PLAIN or temper.behaviour.strikes_on_arrival:
+            return PLAIN
+        return self._met_by(temper, payment_id)
+
+    def on_firing(self, payment_id: str, billing_key: str, temper: Temper | None) -> Behaviour:
+        """What befalls a schedule at its time, or PLAIN. Nobody is on the line, so no fault of the wire is met."""
+        script = next(
+            (one for one in self.scripts if one.on is Call.FIRE and one.matches(Call.FIRE, payment_id, billing_key)),
+            None,
+        )
+        if script is not None:
+            return self._spent(script)
+        if temper is None or temper.behaviour is PLAIN:
             return PLAIN
         return self._met_by(temper, payment_id)
 

@@ -16,7 +16,9 @@ from billing_worker.simulator.asking import AskedWronglyError
 from billing_worker.simulator.behaviours import BEHAVIOURS
 from billing_worker.simulator.clock import rfc3339
 from billing_worker.simulator.conduct import Script
+from billing_worker.simulator.console import Console
 from billing_worker.simulator.holds import Gate
+from billing_worker.simulator.post_office import PostOffice
 from billing_worker.simulator.traffic import Request, Stage
 from billing_worker.simulator.world import Simulator, World
 
@@ -30,7 +32,7 @@ Endpoint = Callable[[HttpRequest], Awaitable[JSONResponse]]
 
 def control_app(simulator: Simulator) -> Starlette:
     """The control address of one simulator."""
-    control = _Control(simulator)
+    control, console, post_office = _Control(simulator), Console(simulator), PostOffice(simulator)
     table: list[tuple[str, str, Endpoint]] = [
         ("GET", "/truth", control.truth),
         ("GET", "/truth/{payment_id}", control.payment_truth),
@@ -46,6 +48,20 @@ def control_app(simulator: Simulator) -> Starlette:
         ("GET", "/inflight", control.in_flight),
         ("POST", "/hold", control.hold),
         ("POST", "/release", control.release),
+        ("GET", "/schedules", console.schedules),
+        ("POST", "/schedules/fire", console.fire),
+        ("POST", "/schedules/revoke", console.revoke),
+        ("POST", "/schedules/edit", console.edit),
+        ("POST", "/schedules/retry", console.retry),
+        ("POST", "/payments/refund", console.refund),
+        ("POST", "/payments/chargeback", console.chargeback),
+        ("POST", "/payments/dispute", console.dispute),
+        ("POST", "/payments/resolve", console.resolve),
+        ("GET", "/webhooks", post_office.show),
+        ("POST", "/webhooks", post_office.set),
+        ("POST", "/webhooks/scripts", post_office.queue_scripts),
+        ("DELETE", "/webhooks/scripts", post_office.drop_scripts),
+        ("POST", "/webhooks/forge", post_office.forge),
     ]
     return Starlette(
         routes=[Route(PREFIX + path, endpoint, methods=[method]) for method, path, endpoint in table],
@@ -93,6 +109,7 @@ class _Control:
             clock.advance(seconds)
         except ValueError as error:
             raise AskedWronglyError(f"advance_seconds: {error}") from error
+        self._world.agenda.set_timer(anew=True)
         if skew is not None:
             clock.date_skew_seconds = skew
         return JSONResponse(_clock(self._world))

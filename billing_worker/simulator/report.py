@@ -8,11 +8,13 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict
 from datetime import datetime
+from itertools import islice
 from typing import Any
 
 from billing_worker.simulator.bank import Payment, Transaction
 from billing_worker.simulator.clock import rfc3339
 from billing_worker.simulator.keys import masked
+from billing_worker.simulator.schedules import Schedule
 from billing_worker.simulator.traffic import Request, Traffic
 from billing_worker.simulator.world import World
 
@@ -43,6 +45,9 @@ def summary(world: World) -> Json:
         "violations_count": world.violations_count,
         "in_flight_count": len(world.traffic.in_flight),
         "counters": _counters(world.traffic),
+        "schedules_count": len(world.schedules.by_id),
+        "schedules_by_status": Counter(schedule.status for schedule in world.schedules.by_id.values()),
+        "webhooks": world.webhooks.counts,
     }
 
 
@@ -52,6 +57,8 @@ def truth(world: World, *, after: int, limit: int | None) -> Json:
     end = None if limit is None else after + limit
     page = world.bank.charges[after:end]
     report["charges"] = [charge(payment, transaction) for payment, transaction in page]
+    if after == 0:  # with the first page alone, lest many pages repeat them
+        report["schedules"] = schedules(world)
     report["successes"] = {payment.payment_id: payment.successes for payment, _ in page}
     report["overlaps"] = [_instants(asdict(overlap)) for overlap in world.bank.overlaps]
     report["violations"] = [_instants(asdict(violation)) for violation in world.violations]
@@ -93,7 +100,38 @@ def charge(payment: Payment, transaction: Transaction) -> Json:
     else:
         view["failedAt"] = rfc3339(transaction.changed_at)
         view["pgCode"] = transaction.decline.pg_code
+    if transaction.schedule_id is not None:
+        view["scheduleId"] = transaction.schedule_id
     return view
+
+
+def schedules(world: World, *, after: int = 0, limit: int | None = None) -> list[Json]:
+    """Every schedule in the order they were made, or a page of them."""
+    end = None if limit is None else after + limit
+    return [schedule(one) for one in islice(world.schedules.by_id.values(), after, end)]
+
+
+def schedule(schedule: Schedule) -> Json:
+    """One schedule, with when it fired."""
+    order = schedule.order
+    instants = {
+        "createdAt": schedule.created_at,
+        "timeToPay": schedule.time_to_pay,
+        "fired_at": schedule.started_at,
+        "completedAt": schedule.completed_at,
+        "revokedAt": schedule.revoked_at,
+    }
+    return {
+        "scheduleId": schedule.schedule_id,
+        "paymentId": schedule.payment_id,
+        "status": schedule.status,
+        "amount": order.total,
+        "currency": order.currency,
+        "billing_key": masked(order.billing_key),
+        "awaits_word": schedule.awaits_word,
+        "was_edited": schedule.was_edited,
+        **{name: None if at is None else rfc3339(at) for name, at in instants.items()},
+    }
 
 
 def requests(found: Iterable[Request]) -> list[Json]:

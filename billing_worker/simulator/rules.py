@@ -71,6 +71,8 @@ def read_order(payment_id: str, fields: Fields, raw: bytes, pg: PgRules, *, key:
         channel_key=fields.get("channelKey"),
         idempotency_key=key,
         raw=raw,
+        notice_urls=tuple(fields.get("noticeUrls") or ()),
+        skips_webhook=fields.get("skipWebhook", False),
     )
 
 
@@ -150,6 +152,9 @@ def _optional_fault(fields: Fields) -> str | None:
             return f"{name} TYPE string"
     if not isinstance(fields.get("skipWebhook", False), bool):
         return "skipWebhook TYPE boolean"
+    urls = fields.get("noticeUrls")
+    if urls is not None and not (isinstance(urls, list) and all(isinstance(url, str) for url in urls)):
+        return "noticeUrls TYPE array of string"
     return None
 
 

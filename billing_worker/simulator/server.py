@@ -122,6 +122,7 @@ class _Server(uvicorn.Server):
             if isinstance(connection, _Protocol):
                 connection.transport.abort()
         await super().shutdown(sockets)
+        await self._simulator.close()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:

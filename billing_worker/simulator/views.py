@@ -8,10 +8,13 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from billing_worker.simulator.bank import Cancellation, Order, Payment, Status, Transaction
+from billing_worker.simulator.bank import Cancellation, Dispute, Happening, Order, Payment, Status, Transaction
 from billing_worker.simulator.clock import rfc3339
+from billing_worker.simulator.feed import EVENT_TYPES
 from billing_worker.simulator.keys import BillingKey
+from billing_worker.simulator.notices import WAITS_MINUTES, Notice
 from billing_worker.simulator.options import SimulatorOptions
+from billing_worker.simulator.schedules import Schedule
 
 Json = dict[str, Any]
 
@@ -31,6 +34,8 @@ _CARD = {
 _PG_PROVIDERS = {"KPN": "KPN", "OTHER": "TOSSPAYMENTS"}
 _ECHOED_CUSTOMER = ("id", "birthYear", "birthMonth", "birthDay", "gender", "email", "phoneNumber", "zipcode")
 _ECHOED = ("customData", "products", "productCount", "country", "promotionId")
+_ECHOED_OF_SCHEDULES = ("installmentMonth", "noticeUrls", "products")
+_ORIGIN = {"platformType": "API", "ipAddress": "127.0.0.1"}
 
 
 class Views:
@@ -58,9 +63,9 @@ class Views:
             "id": payment.payment_id,
             "transactionId": shown.transaction_id,
             **self._common(payment, shown, payment.status),
-            "origin": {"platformType": "API", "ipAddress": "127.0.0.1"},
+            "origin": _ORIGIN,
             "simulated": True,
-            **({"disputes": []} if payment.status is Status.PAID else {}),
+            **({"disputes": _disputes(payment)} if payment.status is Status.PAID else {}),
         }
 
     def transactions(self, payment: Payment) -> Json:
@@ -85,8 +90,90 @@ class Views:
             "reason": cancellation.reason,
             "cancelledAt": at,
             "requestedAt": at,
-            "trigger": "API",
+            "trigger": cancellation.trigger,
         }
+
+    def schedule(self, schedule: Schedule) -> Json:
+        """GET /payment-schedules/{paymentScheduleId}."""
+        order = schedule.order
+        asked = json.loads(order.raw)
+        view: Json = {
+            "status": schedule.status,
+            "id": schedule.schedule_id,
+            "merchantId": MERCHANT_ID,
+            "storeId": self._options.store_id,
+            "paymentId": schedule.payment_id,
+            "billingKey": order.billing_key,
+            "orderName": asked["orderName"],
+            "isCulturalExpense": False,
+            "isEscrow": False,
+            "customer": _customer(asked.get("customer") or {}),
+            "customData": asked.get("customData") or "",
+            "totalAmount": order.total,
+            "taxFreeAmount": order.tax_free,
+            "vatAmount": _vat(order, asked["amount"].get("vat")),
+            "currency": order.currency,
+            "createdAt": rfc3339(schedule.created_at),
+            "timeToPay": rfc3339(schedule.time_to_pay),
+            "simulated": True,
+        }
+        view |= {name: asked[name] for name in _ECHOED_OF_SCHEDULES if asked.get(name) is not None}
+        ends = {
+            "startedAt": schedule.started_at,
+            "completedAt": schedule.completed_at,
+            "revokedAt": schedule.revoked_at,
+        }
+        return view | {name: rfc3339(at) for name, at in ends.items() if at is not None}
+
+    def webhook(self, notice: Notice) -> Json:
+        """One webhook, as a payment lists it."""
+        view: Json = {
+            "paymentStatus": notice.news.payment_status,
+            "id": notice.webhook_id,
+            "url": notice.url,
+            "isAsync": False,
+            "currentExecutionCount": notice.executions,
+            "maxExecutionCount": len(WAITS_MINUTES),
+            "request": {"body": notice.body},
+            "triggeredAt": rfc3339(notice.made_at),
+        }
+        if notice.sent is not None:
+            view["status"] = notice.sent
+        if notice.trigger is not None:
+            view["trigger"] = notice.trigger
+        if notice.sent_at is not None:
+            view["request"]["requestedAt"] = rfc3339(notice.sent_at)
+        if notice.reply is not None:
+            reply = notice.reply
+            said = {"code": str(reply.status), "header": reply.headers, "body": reply.body}
+            view["response"] = said | {"respondedAt": rfc3339(reply.at)}
+        return view
+
+    def event(self, happening: Happening) -> Json:
+        """One item of GET /payment-events-by-cursor, with the amounts as they were by then."""
+        payment, transaction = happening.payment, happening.transaction
+        common = self._common(payment, transaction, transaction.status)
+        names = "merchantId storeId method channel version scheduleId requestedAt orderName currency customer pgTxId"
+        amount = common["amount"] | {
+            "cancelled": happening.cancelled,
+            "cancelledTaxFree": happening.cancelled_tax_free,
+        }
+        cancellation = happening.cancellation
+        view: Json = {
+            "type": EVENT_TYPES[happening.what],
+            "id": f"event-{transaction.transaction_id}-{happening.serial}",
+            "paymentId": payment.payment_id,
+            "transactionId": transaction.transaction_id,
+            **{name: common[name] for name in (*names.split(), *_ECHOED) if name in common},
+            "createdAt": rfc3339(happening.at),
+            "totalAmount": amount,
+            "eventAmount": transaction.order.total if cancellation is None else -cancellation.total,
+            "origin": _ORIGIN,
+            "simulated": True,
+        }
+        if cancellation is None:
+            return view | {"disputes": _disputes(payment)}
+        return view | {"cancellation": self.cancellation(cancellation)}
 
     def issued_key(self, key: BillingKey) -> Json:
         """POST /billing-keys."""
@@ -137,6 +224,8 @@ class Views:
             "customer": _customer(asked.get("customer") or {}),
         }
         view |= {name: asked[name] for name in _ECHOED if asked.get(name) is not None}
+        if transaction.schedule_id is not None:
+            view["scheduleId"] = transaction.schedule_id
         view |= _ending(transaction)
         if cancelled:
             view["cancelledAt"] = rfc3339(last_change)
@@ -149,6 +238,20 @@ def vat_of(total: int, tax_free: int) -> int:
     return (total - tax_free) // 11
 
 
+def _disputes(payment: Payment) -> list[Json]:
+    return [_dispute(dispute) for dispute in payment.disputes]
+
+
+def _dispute(dispute: Dispute) -> Json:
+    view = {
+        "status": "UNRESOLVED" if dispute.resolved_at is None else "RESOLVED",
+        "pgDisputeId": dispute.dispute_id,
+        "reason": dispute.reason,
+        "createdAt": rfc3339(dispute.created_at),
+    }
+    return view if dispute.resolved_at is None else view | {"resolvedAt": rfc3339(dispute.resolved_at)}
+
+
 def _ending(transaction: Transaction) -> Json:
     changed_at = rfc3339(transaction.changed_at)
     if transaction.decline is None:
@@ -159,8 +262,7 @@ def _ending(transaction: Transaction) -> Json:
 
 def _amount(payment: Payment, transaction: Transaction, stated_vat: int | None) -> Json:
     order: Order = transaction.order
-    # KPN ignores the stated VAT and PortOne echoes it nevertheless.
-    vat = vat_of(order.total, order.tax_free) if stated_vat is None else stated_vat
+    vat = _vat(order, stated_vat)
     is_paid_one = transaction is payment.paid
     return {
         "total": order.total,
@@ -172,6 +274,11 @@ def _amount(payment: Payment, transaction: Transaction, stated_vat: int | None) 
         "cancelled": payment.cancelled_total if is_paid_one else 0,
         "cancelledTaxFree": payment.cancelled_tax_free if is_paid_one else 0,
     }
+
+
+def _vat(order: Order, stated: int | None) -> int:
+    # KPN ignores the stated VAT and PortOne echoes it nevertheless.
+    return vat_of(order.total, order.tax_free) if stated is None else stated
 
 
 def _method(transaction: Transaction) -> Json:

@@ -1,9 +1,12 @@
 """The official portone-server-sdk can use the simulator, and understands what it says."""
 
+import time
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
+from portone_server_sdk import webhook
 from portone_server_sdk.common import CardCredential, CustomerInput, CustomerNameInput, PaymentAmountInput
 from portone_server_sdk.errors import (
     AlreadyPaidError,
@@ -11,6 +14,9 @@ from portone_server_sdk.errors import (
     InvalidRequestError,
     PaymentAlreadyCancelledError,
     PaymentNotFoundError,
+    PaymentScheduleAlreadyExistsError,
+    PaymentScheduleAlreadyRevokedError,
+    PaymentScheduleNotFoundError,
     PgProviderError,
     UnauthorizedError,
 )
@@ -21,6 +27,18 @@ from portone_server_sdk.payment.billing_key import (
     InstantBillingKeyPaymentMethodInputCard,
     IssuedBillingKeyInfo,
 )
+from portone_server_sdk.payment.payment_schedule import (
+    BillingKeyPaymentScheduleInput,
+    FailedPaymentSchedule,
+    PaymentScheduleFilterInput,
+    RevokedPaymentSchedule,
+    ScheduledPaymentSchedule,
+    SucceededPaymentSchedule,
+)
+
+from billing_worker.simulator.options import PRACTICE_WEBHOOK_SECRET
+from tests.contract.booking import DAY, jump, now_of
+from tests.contract.receiver import listening
 
 Call = Callable[..., Awaitable[Any]]
 
@@ -126,3 +144,109 @@ async def test_a_wrong_secret_is_the_sdks_unauthorized_error(practice, call):
 
     with pytest.raises(UnauthorizedError):
         await call(stranger, "get_payment", payment_id=practice.new_id())
+
+
+def _booking(practice, billing_key="bk-ok-1"):
+    return BillingKeyPaymentScheduleInput(
+        store_id=practice.store_id,
+        billing_key=billing_key,
+        order_name="프로 요금제",
+        customer=CUSTOMER,
+        amount=PaymentAmountInput(total=9900),
+        currency="KRW",
+    )
+
+
+async def test_schedules_are_made_shown_listed_fired_and_revoked(practice, client, call):
+    schedules, now = client.payment_schedule, await now_of(practice)
+    ids = {}
+    for name, billing_key in [("paid", "bk-ok-1"), ("failed", "bk-hard-lost-1"), ("revoked", "bk-ok-1")]:
+        booked = await call(
+            schedules,
+            "create_payment_schedule",
+            payment_id=practice.new_id(),
+            payment=_booking(practice, billing_key),
+            time_to_pay=(now + timedelta(days=1)).isoformat(),
+        )
+        ids[name] = booked.schedule.id
+
+    before = await call(schedules, "get_payment_schedule", payment_schedule_id=ids["paid"])
+    revoked = await call(schedules, "revoke_payment_schedules", schedule_ids=[ids["revoked"]])
+    await jump(practice, 2 * DAY)
+    after = {
+        name: await call(schedules, "get_payment_schedule", payment_schedule_id=schedule_id)
+        for name, schedule_id in ids.items()
+    }
+    window = PaymentScheduleFilterInput(from_=now.isoformat(), until=(now + timedelta(days=9)).isoformat())
+    listed = await call(schedules, "get_payment_schedules", filter=window)
+
+    assert isinstance(before, ScheduledPaymentSchedule)
+    assert revoked.revoked_schedule_ids == [ids["revoked"]]
+    assert isinstance(after["paid"], SucceededPaymentSchedule)
+    assert isinstance(after["failed"], FailedPaymentSchedule)
+    assert isinstance(after["revoked"], RevokedPaymentSchedule)
+    assert {one.id for one in listed.items} == set(ids.values())
+    paid = await call(client, "get_payment", payment_id=before.payment_id)
+    assert (paid.schedule_id, paid.amount.total) == (ids["paid"], 9900)
+
+
+async def test_refusals_about_schedules_are_the_sdks_own_errors(practice, client, call):
+    schedules, payment_id = client.payment_schedule, practice.new_id()
+    at = (await now_of(practice) + timedelta(days=1)).isoformat()
+    booking = {"payment_id": payment_id, "payment": _booking(practice), "time_to_pay": at}
+    booked = await call(schedules, "create_payment_schedule", **booking)
+
+    with pytest.raises(PaymentScheduleAlreadyExistsError):
+        await call(schedules, "create_payment_schedule", **booking)
+    with pytest.raises(PaymentScheduleAlreadyExistsError):
+        await call(client, "pay_with_billing_key", **_order(payment_id, "bk-ok-1"))
+    with pytest.raises(PaymentScheduleNotFoundError):
+        await call(schedules, "get_payment_schedule", payment_schedule_id="never-was")
+    await call(schedules, "revoke_payment_schedules", schedule_ids=[booked.schedule.id])
+    with pytest.raises(PaymentScheduleAlreadyRevokedError):
+        await call(schedules, "revoke_payment_schedules", schedule_ids=[booked.schedule.id])
+
+
+async def test_payments_and_events_are_listed(practice, client, call):
+    payment_id = practice.new_id()
+    await practice.charge(payment_id)
+    await practice.cancel(payment_id, amount=900)
+    await practice.cancel(payment_id)
+
+    by_page = await call(client, "get_payments")
+    by_cursor = await call(client, "get_all_payments_by_cursor")
+    events = await call(client, "get_all_payment_events_by_cursor")
+
+    assert [one.id for one in by_page.items] == [payment_id]
+    assert [one.payment.id for one in by_cursor.items] == [payment_id]
+    assert [one.payment_event.event_amount for one in events.items] == [9900, -900, -9000]
+
+
+async def test_the_sdk_verifies_what_is_sent_and_refuses_what_is_forged(practice):
+    payment_id = practice.new_id()
+    async with listening() as receiver:
+        await practice.tell("/webhooks", urls=[receiver.url])
+        await practice.charge(payment_id)
+        await practice.ask("/webhooks", wait_seconds=10)
+        await practice.cancel(payment_id, amount=900)
+        await practice.ask("/webhooks", wait_seconds=10)
+        await practice.cancel(payment_id)
+        await practice.ask("/webhooks", wait_seconds=10)
+        true_ones = list(receiver.came)
+        for what in ("wrong-secret", "old-timestamp", "unsigned"):
+            await practice.tell("/webhooks/forge", what=what, paymentId=payment_id)
+        await practice.ask("/webhooks", wait_seconds=10)
+
+    told = [webhook.verify(PRACTICE_WEBHOOK_SECRET, one.body.decode(), one.headers) for one in true_ones]
+    assert [type(one) for one in told] == [
+        webhook.WebhookTransactionPaid,
+        webhook.WebhookTransactionCancelledPartialCancelled,
+        webhook.WebhookTransactionCancelledCancelled,
+    ]
+    assert {one.data.payment_id for one in told} == {payment_id}
+    forged = receiver.came[len(true_ones) :]
+    assert len(forged) == 3
+    for one in forged:
+        with pytest.raises(webhook.WebhookVerificationError):
+            webhook.verify(PRACTICE_WEBHOOK_SECRET, one.body.decode(), one.headers)
+    assert abs(int(true_ones[0].headers["webhook-timestamp"]) - time.time()) < 60

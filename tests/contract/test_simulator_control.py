@@ -10,6 +10,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from billing_worker.simulator.app import SimulatorOptions, create_app
+from billing_worker.simulator.control import control_app
+
 NO_ANSWER = (httpx.RemoteProtocolError, httpx.ReadError)
 
 
@@ -239,5 +242,6 @@ async def test_the_page_about_the_simulator_names_every_behaviour_and_control_pa
 
     missing = [one["prefix"] for one in behaviours if f"`{one['prefix']}`" not in page]
     assert missing == []
-    for path in ("truth", "clock", "reset", "scripts", "billing-keys", "requests", "inflight", "hold", "release"):
-        assert f"/_control/{path}" in page
+    for route in control_app(create_app(SimulatorOptions("practice-secret", "store")).simulator).routes:
+        path = route.path.removesuffix("/{payment_id}")
+        assert f"`{path}" in page or f" {path}" in page, path

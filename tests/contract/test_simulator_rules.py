@@ -147,7 +147,7 @@ async def test_a_channel_key_is_checked_only_when_channels_were_configured(pract
 
 
 async def test_a_path_the_simulator_does_not_speak_is_a_404_of_its_own(practice):
-    for path in ("/", "/payments", "/payments//billing-key", "/payments/a/b/c", "/payment-schedules"):
+    for path in ("/", "/billing-keys", "/payments//billing-key", "/payments/a/b/c", "/payment-schedule"):
         assert _refusal(await practice.api.get(path)) == (404, "ROUTE_NOT_FOUND")
 
 

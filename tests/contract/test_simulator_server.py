@@ -78,3 +78,18 @@ def test_the_options_refuse_what_could_never_be_called_and_hide_the_secret():
         with pytest.raises(ValueError, match=r"."):
             SimulatorOptions(**{"api_secret": "practice-secret", "store_id": "store", **wrong})
     assert "practice-secret" not in repr(OPTIONS)
+
+
+def test_it_ends_with_nothing_open_after_webhooks_were_sent():
+    told = 'SimulatorOptions("practice-secret", "store-practice", webhook_urls=("http://127.0.0.1:9/hook",))'
+    program_text = PROGRAM.replace('SimulatorOptions("practice-secret", "store-practice")', told)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", program_text], **pipes, text=True) as program:
+        url = program.stdout.readline().strip()
+        body = {"billingKey": "bk-ok-1", "orderName": "a", "amount": {"total": 1}, "currency": "KRW"}
+        httpx.post(f"{url}/payments/a1/billing-key", json=body, headers={"Authorization": "PortOne practice-secret"})
+        assert httpx.get(f"{url}/_control/webhooks", params={"wait_seconds": 10}).json()["is_idle"]
+        program.send_signal(signal.SIGTERM)
+        said, complained = program.communicate(timeout=10)
+
+    assert (said.strip(), complained, program.returncode) == ("ended", "", 0)
