@@ -1,4 +1,4 @@
-"""Check the protocol's model and print one table: python -m tests.formal [--long] [--json FILE] [--stories]."""
+"""Check the protocol's models and print one table: python -m tests.formal [--long] [--json FILE] [--stories]."""
 
 import argparse
 import json
@@ -20,7 +20,9 @@ LACKS_A_TOOL = 77  # what tests/prove.py takes for "skipped"; no verdict ends wi
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Ask every question; 0 where each answer is the expected one, 77 where the tools are missing."""
-    parser = argparse.ArgumentParser(prog="python -m tests.formal", description="Check the protocol's model with spin.")
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.formal", description="Check the protocol's models with spin."
+    )
     parser.add_argument("--long", action="store_true", help="the larger bounds too: an hour, and up to 16 GB")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the findings there")
     parser.add_argument("--stories", action="store_true", help="tell how each variant goes wrong")

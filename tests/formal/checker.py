@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tests.formal.questions import Question
 
-MODEL = Path(__file__).parent / "protocol.pml"
+MODELS = Path(__file__).parent
 
 MEMORY_MB_MAX = 1900  # of the short run; the long one may take more
 DEPTH_MAX = 2_000_000  # steps of one path; beyond it the search counts as unfinished
@@ -59,8 +59,8 @@ def ask(question: Question, *, seconds_max: float, memory_mb_max: int = MEMORY_M
     """Search every state within the bounds. Raises UnfinishedError where the search does not come to an end."""
     with tempfile.TemporaryDirectory(prefix="billing-model-") as scratch:
         at = Path(scratch)
-        shutil.copy(MODEL, at / MODEL.name)
-        _run(at, 60, "spin", "-a", *question.flags, MODEL.name)
+        shutil.copy(MODELS / question.model, at)
+        _run(at, 60, "spin", "-a", *question.flags, question.model)
         # Depth first needs the least memory; breadth first finds the shortest way to go wrong.
         how = ("-O2",) if question.safe else ("-O1", "-DBFS")
         options = ("-w", "-DSAFETY", "-DCOLLAPSE", f"-DMEMLIM={memory_mb_max}", *how)
@@ -89,7 +89,7 @@ def _finding(question: Question, said: str, *, story: tuple[str, ...]) -> Findin
 
 def _story(at: Path, question: Question) -> tuple[str, ...]:
     """The lines that the model prints on the way to the broken promise."""
-    said = _run(at, 60, "spin", "-t", "-T", *question.flags, MODEL.name)
+    said = _run(at, 60, "spin", "-t", "-T", *question.flags, question.model)
     told = said.split("spin: ")[0].splitlines()
     return tuple(line.rstrip() for line in told if line.strip())
 
