@@ -79,6 +79,9 @@ def some_rules(**changes: Any) -> ChargingRules:
         ask_widest=timedelta(hours=1),
         verify_after=timedelta(minutes=10),
         recheck_after=(timedelta(hours=1), timedelta(hours=6), timedelta(hours=24)),
+        book_near=timedelta(minutes=10),
+        book_grace=timedelta(minutes=1),
+        book_lost_after=timedelta(hours=1),
     )
     return replace(rules, **changes)
 
@@ -133,6 +136,7 @@ def an_attempt(**changes: Any) -> Attempt:
         opened_at=NOON,
         last_sent_at=NOON,
         looks=1,
+        due_at=NOON,
         declines_count=0,
         first_declined_at=None,
         older_transaction_ids=frozenset(),

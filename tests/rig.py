@@ -14,7 +14,7 @@ import asyncpg
 import httpx
 from pydantic import SecretStr
 
-from billing_worker import daemon
+from billing_worker import bounds
 from billing_worker.billing.charging import ChargingRules
 from billing_worker.billing.dunning import DunningPolicy
 from billing_worker.billing.model import ClaimedCycle, payment_id
@@ -27,6 +27,7 @@ from billing_worker.simulator.options import SimulatorOptions
 from billing_worker.store import db, subscriptions
 from billing_worker.store.deployment import Acceptance
 from billing_worker.telemetry import Metrics
+from billing_worker.workers.booker import Booker
 from billing_worker.workers.charger import Charger, ChargerLimits
 from billing_worker.workers.collector import Collector, CollectorLimits
 from billing_worker.workers.gate import SendingGate
@@ -34,12 +35,14 @@ from billing_worker.workers.reconciler import Reconciler
 from billing_worker.workers.renewer import Renewer
 from billing_worker.workers.settler import Settler
 from billing_worker.workers.sweep import Counts, Slots
+from billing_worker.workers.verdicts import Verdicts
 from tests.builders import STORE_ID, FakeClock, a_plan, a_policy, eventually, some_rules
 from tests.conftest import DatabaseUrls
 
 API_SECRET = "rig-secret-0123456789"
 CLAIM_LEASE = timedelta(seconds=60)
 ATTEMPT_LEASE = timedelta(seconds=120)
+LEAD = timedelta(days=3)
 
 
 class RigClock(FakeClock):
@@ -56,6 +59,7 @@ class Crew:
     name: str
     gate: SendingGate
     settler: Settler
+    verdicts: Verdicts
     collector: Collector
     renewer: Renewer
     charger: Charger
@@ -212,18 +216,7 @@ def make_crew(rig: Rig, database: db.Database, name: str, acceptance: Acceptance
         database_moved=acceptance.refusal if acceptance else str,
     )
     settler = Settler(database.outcomes, clock, metrics, actor=name, database_gone=gate.database_gone)
-    collector = Collector(
-        portone=rig.portone,
-        outcomes=database.outcomes,
-        settler=settler,
-        gate=gate,
-        clock=clock,
-        metrics=metrics,
-        rules=rig.rules,
-        policy=rig.policy,
-        limits=CollectorLimits(send_window=timedelta(seconds=rig.sending_seconds), attempt_lease=ATTEMPT_LEASE),
-        actor=name,
-    )
+    verdicts, booker, collector = _senders(rig, database, name=name, gate=gate, settler=settler, metrics=metrics)
     charges, looks = Slots(50), Slots(20)
     charger = Charger(
         claims=database.claims,
@@ -242,19 +235,57 @@ def make_crew(rig: Rig, database: db.Database, name: str, acceptance: Acceptance
         claims=database.claims,
         outcomes=database.outcomes,
         collector=collector,
+        verdicts=verdicts,
+        booker=booker,
         gate=gate,
         clock=clock,
         slots=looks,
         rules=rig.rules,
         lease=ATTEMPT_LEASE,
     )
-    renewer = Renewer(database.claims, store_id=STORE_ID, batch_max=100, actor=name)
-    return Crew(name, gate, settler, collector, renewer, charger, reconciler, charges, looks, metrics)
+    renewer = Renewer(database.claims, store_id=STORE_ID, lead=LEAD, batch_max=100, actor=name)
+    return Crew(name, gate, settler, verdicts, collector, renewer, charger, reconciler, charges, looks, metrics)
+
+
+def _senders(
+    rig: Rig, database: db.Database, *, name: str, gate: SendingGate, settler: Settler, metrics: Metrics
+) -> tuple[Verdicts, Booker, Collector]:
+    """Who meets PortOne about one attempt, and who writes down what it says."""
+    verdicts = Verdicts(
+        outcomes=database.outcomes,
+        settler=settler,
+        clock=rig.clock,
+        metrics=metrics,
+        rules=rig.rules,
+        policy=rig.policy,
+        actor=name,
+    )
+    booker = Booker(
+        portone=rig.portone,
+        outcomes=database.outcomes,
+        verdicts=verdicts,
+        clock=rig.clock,
+        metrics=metrics,
+        rules=rig.rules,
+        actor=name,
+    )
+    collector = Collector(
+        portone=rig.portone,
+        outcomes=database.outcomes,
+        verdicts=verdicts,
+        booker=booker,
+        gate=gate,
+        clock=rig.clock,
+        metrics=metrics,
+        rules=rig.rules,
+        limits=CollectorLimits(send_window=timedelta(seconds=rig.sending_seconds), attempt_lease=ATTEMPT_LEASE),
+    )
+    return verdicts, booker, collector
 
 
 def request_body(cycle: ClaimedCycle) -> bytes:
     """The bytes of a charge."""
-    return daemon.request_body(cycle, store_id=STORE_ID, channel_key=None)
+    return bounds.request_body(cycle, store_id=STORE_ID, channel_key=None)
 
 
 @asynccontextmanager

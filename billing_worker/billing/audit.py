@@ -13,7 +13,7 @@ from billing_worker.billing.ledger import StoredEntry
 from billing_worker.billing.states import AttemptStatus, CycleStatus, EntryKind
 
 _OUTCOMES = frozenset(status.value for status in AttemptStatus) - {AttemptStatus.OPEN.value}
-_OF_ATTEMPTS = _OUTCOMES | {EntryKind.INTENT.value}
+_OF_ATTEMPTS = _OUTCOMES | {EntryKind.INTENT.value, EntryKind.SCHEDULED.value}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +40,15 @@ class AttemptFacts:
     currency: str
     status: str
     pg_tx_id: str | None
+    booking: bool = False
+
+    @property
+    def may_cost_otherwise(self) -> bool:
+        """Whether its cycle may have another price than it.
+
+        A booking that came to nothing may have been made before the price changed.
+        """
+        return self.booking and self.status not in {AttemptStatus.OPEN, AttemptStatus.PAID}
 
 
 def disagreements(
@@ -78,10 +87,10 @@ def _entry_faults(
     if cycle is None or cycle.subscription_id != entry.subscription_id:
         yield "its cycle is not one of the subscription's"
         return
-    yield from _differences(entry, cycle, "the cycle's")
+    attempt = None if entry.attempt_id is None else attempts.get(entry.attempt_id)
+    yield from _differences(entry, cycle, "the cycle's", priced=not (attempt and attempt.may_cost_otherwise))
     if entry.attempt_id is None:
         return
-    attempt = attempts.get(entry.attempt_id)
     if attempt is None or attempt.cycle_id != entry.cycle_id:
         yield "its attempt is not one of the cycle's"
         return
@@ -90,14 +99,16 @@ def _entry_faults(
         yield "its PG transaction is not the attempt's"
 
 
-def _differences(entry: StoredEntry, facts: CycleFacts | AttemptFacts, whose: str) -> Iterator[str]:
+def _differences(
+    entry: StoredEntry, facts: CycleFacts | AttemptFacts, whose: str, *, priced: bool = True
+) -> Iterator[str]:
     # An entry about an attempt says all of it, except that a person's voiding names no amount.
     whole = entry.kind in _OF_ATTEMPTS
     if (whole or entry.payment_id is not None) and entry.payment_id != facts.payment_id:
         yield f"its payment id is not {whose}"
     if (whole or entry.currency is not None) and entry.currency != facts.currency:
         yield f"its currency is not {whose}"
-    if whole and entry.kind != EntryKind.VOIDED and entry.amount_minor != facts.amount_minor:
+    if priced and whole and entry.kind != EntryKind.VOIDED and entry.amount_minor != facts.amount_minor:
         yield f"its amount is not {whose}"
 
 
@@ -117,12 +128,16 @@ def _cycle_faults(cycle: CycleFacts, entries: Sequence[StoredEntry], *, attempte
 def _attempt_faults(attempt: AttemptFacts, cycle: CycleFacts, entries: Sequence[StoredEntry]) -> Iterator[str]:
     if attempt.subscription_id != cycle.subscription_id or attempt.payment_id != cycle.payment_id:
         yield "its subscription or payment id is not the cycle's"
-    if (attempt.amount_minor, attempt.currency) != (cycle.amount_minor, cycle.currency):
+    same_amount = attempt.amount_minor == cycle.amount_minor or attempt.may_cost_otherwise
+    if not same_amount or attempt.currency != cycle.currency:
         yield "its amount or currency is not the cycle's"
     kinds = [entry.kind for entry in entries]
     intents = kinds.count(EntryKind.INTENT)
     if intents != 1:
         yield f"has {intents} intent entries"
+    booked = kinds.count(EntryKind.SCHEDULED)
+    if booked > int(attempt.booking):
+        yield f"is {'a' if attempt.booking else 'no'} booking, and has {booked} scheduled entries"
     told = [kind for kind in kinds if kind in _OUTCOMES]
     if told not in _stories(attempt, kinds):
         yield f"is {attempt.status}, and its entries say {', '.join(told) or 'nothing'}"

@@ -20,7 +20,7 @@ from billing_worker.billing.outcomes import (
     Refused,
     Unanswered,
 )
-from billing_worker.billing.states import AttemptStatus, CycleStatus, SubscriptionStatus
+from billing_worker.billing.states import AttemptStatus, CycleStatus, Mode, SubscriptionStatus
 
 # Far above any dunning policy. A cycle that PortOne goes on refusing must end before a person, not go on for ever.
 ATTEMPTS_MAX = 1000
@@ -37,13 +37,16 @@ class ChargingRules:
     live: bool  # payments must be of a LIVE channel; else of a TEST channel
     fruitless_claims_max: int
     clock_skew_max: timedelta
-    at_work_for: timedelta  # how long PortOne may be at work on a send whose answer was lost
+    at_work_for: timedelta  # from an intent or a noted resend, how long PortOne may be at work on what was sent for it
     resend_until: timedelta  # from the first send; PortOne forgets a key after three hours
     void_after: timedelta  # of finding nothing, from the last possible send
     ask_first: timedelta
     ask_widest: timedelta
     verify_after: timedelta
     recheck_after: tuple[timedelta, ...]
+    book_near: timedelta  # nearer than this to its time a cycle is not booked but charged when it is due
+    book_grace: timedelta  # after its time, before PortOne is asked what became of a booking
+    book_lost_after: timedelta  # after its time: a booking that PortOne knows nothing of is none
 
 
 # --- the next step of a due cycle -----------------------------------------------------------------------------------
@@ -55,6 +58,22 @@ class OpenAttempt:
 
     attempt_number: int
     idempotency_key: str
+
+
+@dataclass(frozen=True, slots=True)
+class BookAttempt:
+    """Open this attempt and have PortOne charge by itself at that moment."""
+
+    attempt_number: int
+    idempotency_key: str
+    time_to_pay: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class NotYet:
+    """Give the cycle back: it may be claimed again from that moment on."""
+
+    claimable_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +90,14 @@ class Skip:
     reason: str
 
 
-NextStep = OpenAttempt | Hold | Skip
+NextStep = OpenAttempt | BookAttempt | NotYet | Hold | Skip
 
 
-def next_step(cycle: ClaimedCycle, rules: ChargingRules) -> NextStep:
-    """What to do with a due cycle under our lease. A due cycle has no open attempt: the status says so."""
+def next_step(cycle: ClaimedCycle, rules: ChargingRules, now: datetime) -> NextStep:
+    """What to do with a due cycle under our lease. A due cycle has no open attempt: the status says so.
+
+    Before its due time a cycle is at most booked. No charge of ours leaves before it, whatever the mode.
+    """
     # A held subscription opens no further period; what it owes already is collected.
     if cycle.subscription_status is SubscriptionStatus.CANCELLED:
         return Skip("subscription cancelled")
@@ -84,7 +106,12 @@ def next_step(cycle: ClaimedCycle, rules: ChargingRules) -> NextStep:
     number = cycle.attempts_count + 1
     if number > ATTEMPTS_MAX:
         return Hold(f"not collected in {ATTEMPTS_MAX} attempts")
-    return OpenAttempt(number, idempotency_key(cycle.payment_id, number))
+    key = idempotency_key(cycle.payment_id, number)
+    if now >= cycle.due_at:
+        return OpenAttempt(number, key)
+    if cycle.mode is Mode.SCHEDULE and cycle.due_at - now > rules.book_near:
+        return BookAttempt(number, key, time_to_pay=cycle.due_at)
+    return NotYet(cycle.due_at)
 
 
 # --- what an answer and a look prove --------------------------------------------------------------------------------
@@ -95,7 +122,12 @@ class Voided:
     """PortOne knew nothing of the attempt for a whole day after its last possible send."""
 
 
-Verdict = Paid | Declined | Refused | Voided
+@dataclass(frozen=True, slots=True)
+class Revoked:
+    """The booking was taken back, as we had asked, before PortOne charged by it."""
+
+
+Verdict = Paid | Declined | Refused | Voided | Revoked
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +153,7 @@ class Contradiction:
 Weighed = Paid | Declined | Refused | Voided | Resend | Wait | Contradiction
 
 
-def verdict_of_answer(outcome: Outcome, *, only_send: bool) -> Verdict | None:
+def verdict_of_answer(outcome: Outcome, *, only_send: bool) -> Paid | Refused | None:
     """The verdict that an answer proves by itself, or None where only a look can tell.
 
     A 200 is believed at once. A refusal is believed of an attempt that was sent once: an earlier send of the same one
@@ -159,7 +191,7 @@ def weigh(
         case Absent():
             return _nothing_found(attempt, answer, asked_at=asked_at, now=now, rules=rules)
         case Payment() if look.status in outcomes.PAYMENT_PAID:
-            return _paid(attempt, look, rules)
+            return compared(attempt, look, rules)
         case Payment() if look.status in outcomes.PAYMENT_FAILED:
             if is_of_attempt(attempt, look, rules, answer=answer):
                 return _declined(look, answer)
@@ -215,13 +247,8 @@ def differences(attempt: Attempt, payment: Payment, rules: ChargingRules) -> tup
     return tuple(found)
 
 
-def next_look(attempt: Attempt, *, now: datetime, rules: ChargingRules) -> datetime:
-    """When to ask again: twice as long after every look, up to a bound. looks counts the one just made."""
-    doublings = min(max(attempt.looks - 1, 0), 32)  # 2**32 times anything is past the bound
-    return now + min(rules.ask_first * (1 << doublings), rules.ask_widest)
-
-
-def _paid(attempt: Attempt, payment: Payment, rules: ChargingRules) -> Paid | Contradiction:
+def compared(attempt: Attempt, payment: Payment, rules: ChargingRules) -> Paid | Contradiction:
+    """What a payment that has been paid proves: the money is ours, or it is not what we asked for."""
     problems = differences(attempt, payment, rules)
     if problems:
         return Contradiction("; ".join(problems))
@@ -232,6 +259,12 @@ def _paid(attempt: Attempt, payment: Payment, rules: ChargingRules) -> Paid | Co
         transaction_id=payment.transaction_id,
         refunded_minor=payment.refunded_minor,
     )
+
+
+def next_look(attempt: Attempt, *, now: datetime, rules: ChargingRules) -> datetime:
+    """When to ask again: twice as long after every look, up to a bound. looks counts the one just made."""
+    doublings = min(max(attempt.looks - 1, 0), 32)  # 2**32 times anything is past the bound
+    return now + min(rules.ask_first * (1 << doublings), rules.ask_widest)
 
 
 def _declined(payment: Payment, answer: Outcome | None) -> Declined:
@@ -294,7 +327,7 @@ def review(attempt: Attempt, look: Look, *, now: datetime, rules: ChargingRules)
         return NothingMore()  # By an older attempt that turned out paid: what a look finds is that one's money.
     match look:
         case Payment() if look.status in outcomes.PAYMENT_PAID:
-            return _paid(attempt, look, rules)
+            return compared(attempt, look, rules)
         case Payment() | Absent():
             return _recheck(attempt, now, rules)
         case Unanswered():

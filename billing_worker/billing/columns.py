@@ -13,6 +13,7 @@ from billing_worker.billing.billing_key import BillingKey
 from billing_worker.billing.channels import ChannelProfile, order_name_faults
 from billing_worker.billing.money import MINOR_DIGITS, Money
 from billing_worker.billing.periods import Cadence, PeriodUnit
+from billing_worker.billing.states import Mode
 
 # Keys and names are printed in tables and sent to PGs; the longest seen in practice are a third of this.
 TEXT_CHARS_MAX = 120
@@ -71,6 +72,11 @@ def _unit(cell: str) -> None:
         raise ValueError(f"must be one of {', '.join(PeriodUnit)}")
 
 
+def _mode(cell: str) -> None:
+    if cell not in set(Mode):
+        raise ValueError(f"must be one of {', '.join(Mode)}")
+
+
 def _count(cell: str) -> None:
     replace(_SOUND_CADENCE, count=_whole(cell))
 
@@ -112,6 +118,7 @@ _CHECKS: Mapping[str, Check] = {
     "zone": _zone,
     "charge_at": _wall_time,
     "start_on": _date,
+    "mode": _mode,
 }
 
 COLUMNS = frozenset(_CHECKS) | {"order_name", "currency"}

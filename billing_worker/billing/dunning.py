@@ -198,5 +198,14 @@ def refusal_retry(
             assert_never(refused.scope)
 
 
+def unbooked_until(policy: DunningPolicy, refused: Refused, *, due_at: datetime, now: datetime) -> datetime:
+    """When a cycle goes on whose booking PortOne has refused: it is charged when it is due, and then told why not.
+
+    A broken channel is mended before that, as a rule, and then it may be booked again.
+    """
+    charged_at = max(due_at, now)
+    return min(now + policy.channel_pause, charged_at) if refused.scope is RefusalScope.CHANNEL else charged_at
+
+
 def _days(span: timedelta) -> str:
     return f"{span / timedelta(days=1):g}"

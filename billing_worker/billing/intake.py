@@ -16,6 +16,7 @@ from billing_worker.billing.model import Customer
 from billing_worker.billing.money import Money
 from billing_worker.billing.periods import Cadence, PeriodUnit, first_number_from, nth_period
 from billing_worker.billing.plans import PlannedSubscription
+from billing_worker.billing.states import Mode
 
 # Whoever has a thousand faults to mend does not read more of them.
 FAULTS_MAX = 1_000
@@ -31,6 +32,7 @@ class IntakeDefaults:
     period_count: int = 1
     zone: str = "Asia/Seoul"
     charge_at: time = time(10, 0)
+    mode: Mode = Mode.CHARGE
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +87,7 @@ def _rules(profile: ChannelProfile, defaults: IntakeDefaults) -> _Rules:
         "period_count": str(defaults.period_count),
         "zone": defaults.zone,
         "charge_at": f"{defaults.charge_at:%H:%M}",
+        "mode": defaults.mode.value,
     }
     named = {"customer_name"} if profile.customer_name_required else set()
     ordered = set() if defaults.order_name else {"order_name"}
@@ -156,6 +159,7 @@ def _plan(record: Record) -> PlannedSubscription | tuple[Fault, ...]:
         price=Money(int(cells["amount"]), cells["currency"]),
         cadence=cadence,
         first_cycle_number=first_cycle_number,
+        mode=Mode(cells["mode"]),
         line=record.line,
     )
 

@@ -12,7 +12,7 @@ from datetime import date, datetime
 
 from billing_worker.billing.billing_key import BillingKey
 from billing_worker.billing.money import Money
-from billing_worker.billing.states import AttemptStatus, CycleStatus, SubscriptionStatus
+from billing_worker.billing.states import AttemptStatus, CycleStatus, Mode, SubscriptionStatus
 
 SHARDS = 64
 ATTEMPT_NUMBER_MAX = 9999  # what fits the four digits of an idempotency key
@@ -68,6 +68,7 @@ class ClaimedCycle:
     claim_epoch: int
     fruitless_claims: int
     attempts_count: int
+    mode: Mode = Mode.CHARGE
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,12 +92,16 @@ class Attempt:
     opened_at: datetime
     last_sent_at: datetime  # the last moment at which a send may have begun
     looks: int
+    due_at: datetime  # of the cycle: when its period is first owed
     declines_count: int  # of the cycle, before this attempt
     first_declined_at: datetime | None
     older_transaction_ids: frozenset[str]
     settled_at: datetime | None = None
     pg_tx_id: str | None = None
     request_body: bytes | None = None
+    time_to_pay: datetime | None = None  # when PortOne shall charge by itself: then the attempt is a booking
+    schedule_id: str | None = None  # PortOne's name of the booking, once it is known
+    revoke_reason: str | None = None  # why the booking shall be taken back, when it shall
 
     def __repr__(self) -> str:
         # The request body holds the billing key, so it is never shown.

@@ -1,7 +1,7 @@
 """Planned subscriptions: what a subscription is to be, and what may change in it when it is planned again.
 
-What it costs and whose card pays may change. What moves a date may not: a moved anchor would charge a period twice or
-leave one out, so it is refused, and a person ends the subscription and adds another.
+What it costs, whose card pays and how it is collected may change. What moves a date may not: a moved anchor would
+charge a period twice or leave one out, so it is refused, and a person ends the subscription and adds another.
 """
 
 from dataclasses import dataclass, field
@@ -11,6 +11,7 @@ from billing_worker.billing.csv_rows import Fault
 from billing_worker.billing.model import Customer
 from billing_worker.billing.money import Money
 from billing_worker.billing.periods import Cadence
+from billing_worker.billing.states import Mode
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,7 @@ class PlannedSubscription:
     price: Money
     cadence: Cadence
     first_cycle_number: int
+    mode: Mode = Mode.CHARGE
     line: int = field(default=0, compare=False)
 
 
@@ -75,6 +77,7 @@ def _changeable(plan: PlannedSubscription) -> dict[str, object]:
         "billing_key": plan.billing_key,
         "order_name": plan.order_name,
         "amount": plan.price.amount_minor,
+        "mode": plan.mode,
     }
 
 

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import assert_never
 
 from billing_worker.billing import dunning
-from billing_worker.billing.charging import ChargingRules, Verdict, Voided
+from billing_worker.billing.charging import ChargingRules, Revoked, Verdict, Voided
 from billing_worker.billing.dunning import DunningPolicy
 from billing_worker.billing.ledger import CODE_CHARS_MAX, MESSAGE_CHARS_MAX, Entry, bounded
 from billing_worker.billing.model import Attempt
@@ -80,17 +80,20 @@ def settle(
             message, status = bounded(verdict.message, MESSAGE_CHARS_MAX), AttemptStatus.REFUSED
         case Voided():
             code, message, status = "not_found", "", AttemptStatus.VOIDED
+        case Revoked():
+            assert attempt.revoke_reason is not None, "nothing is taken back without a reason"
+            code, message, status = attempt.revoke_reason, "", AttemptStatus.REVOKED
         case _:
             assert_never(verdict)
     assert attempt.status is AttemptStatus.OPEN, "only an open attempt can end unpaid"
-    declined = isinstance(verdict, Declined | Refused) and dunning.counts_as_decline(verdict)
-    end = _cycle_end(attempt, verdict, now=now, policy=policy, declined=declined)
+    declined = _uses_up_a_try(attempt, verdict)
+    end = _cycle_after(attempt, verdict, now=now, policy=policy, declined=declined)
     told = Entry(EntryKind(status.value), source, amount_minor=attempt.price.amount_minor, code=code, message=message)
     return Settlement(
         attempt=attempt,
         source=source,
         attempt_status=status,
-        cycle_from=frozenset({attempt.cycle_status}) & _UNDER_WAY,
+        cycle_from=frozenset({attempt.cycle_status}) & _under_way(attempt),
         cycle_status=end.status,
         entries=(told, *end.entries),
         events=_unpaid_events(attempt, code, message, end, declined=declined),
@@ -122,7 +125,7 @@ def _settle_paid(attempt: Attempt, paid: Paid, source: Source, *, now: datetime,
         attempt=attempt,
         source=source,
         attempt_status=AttemptStatus.PAID,
-        cycle_from=_AT_REST if late else _UNDER_WAY,
+        cycle_from=_AT_REST if late else _under_way(attempt),
         cycle_status=CycleStatus.PAID,
         entries=tuple(entries),
         events=(event,),
@@ -134,14 +137,42 @@ def _settle_paid(attempt: Attempt, paid: Paid, source: Source, *, now: datetime,
     )
 
 
-def _cycle_end(
-    attempt: Attempt, verdict: Declined | Refused | Voided, *, now: datetime, policy: DunningPolicy, declined: bool
+def _under_way(attempt: Attempt) -> frozenset[CycleStatus]:
+    """Where an open attempt finds its cycle. A cycle is skipped while its booking is still being taken back."""
+    return _UNDER_WAY | {CycleStatus.SKIPPED} if attempt.time_to_pay else _UNDER_WAY
+
+
+def _uses_up_a_try(attempt: Attempt, verdict: Verdict) -> bool:
+    """Whether it counts against the customer. A booking that PortOne refused has asked no card."""
+    if isinstance(verdict, Refused) and attempt.time_to_pay:
+        return False
+    return isinstance(verdict, Declined | Refused) and dunning.counts_as_decline(verdict)
+
+
+def _cycle_after(
+    attempt: Attempt,
+    verdict: Declined | Refused | Voided | Revoked,
+    *,
+    now: datetime,
+    policy: DunningPolicy,
+    declined: bool,
 ) -> _CycleEnd:
     if attempt.cycle_status is CycleStatus.HELD:
         # A person has been asked to decide; a verdict does not take that away.
         return _CycleEnd(CycleStatus.HELD, held_reason="held while an attempt ended unpaid")
-    if isinstance(verdict, Voided):
+    if attempt.cycle_status is CycleStatus.SKIPPED:
+        return _CycleEnd(CycleStatus.SKIPPED)
+    if isinstance(verdict, Voided | Revoked):
         return _CycleEnd(CycleStatus.DUE, claimable_at=now)
+    if isinstance(verdict, Refused) and attempt.time_to_pay:
+        again_at = dunning.unbooked_until(policy, verdict, due_at=attempt.due_at, now=now)
+        return _CycleEnd(CycleStatus.DUE, claimable_at=again_at)
+    return _cycle_end(attempt, verdict, now=now, policy=policy, declined=declined)
+
+
+def _cycle_end(
+    attempt: Attempt, verdict: Declined | Refused, *, now: datetime, policy: DunningPolicy, declined: bool
+) -> _CycleEnd:
     first = attempt.first_declined_at or now
     step = dunning.next_try(
         policy, verdict, first_declined_at=first, declines=attempt.declines_count + int(declined), now=now

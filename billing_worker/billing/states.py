@@ -18,6 +18,13 @@ class SubscriptionStatus(StrEnum):
     CANCELLED = "cancelled"
 
 
+class Mode(StrEnum):
+    """How the periods of a subscription are collected. A cycle takes the mode of its subscription when it is opened."""
+
+    CHARGE = "charge"  # we charge the billing key when a period is due
+    SCHEDULE = "schedule"  # PortOne is told days ahead, and charges by itself when the period is due
+
+
 class CycleStatus(StrEnum):
     """How far the collection of one period has come."""
 
@@ -37,6 +44,7 @@ class AttemptStatus(StrEnum):
     DECLINED = "declined"  # the PG said no
     REFUSED = "refused"  # PortOne said no before any PG was asked
     VOIDED = "voided"  # PortOne knew nothing of it for a whole day
+    REVOKED = "revoked"  # a booking that was taken back before its time
 
 
 class EntryKind(StrEnum):
@@ -47,10 +55,13 @@ class EntryKind(StrEnum):
     DECLINED = "declined"
     REFUSED = "refused"
     VOIDED = "voided"
+    SCHEDULED = "scheduled"  # PortOne has the booking
+    REVOKED = "revoked"  # the booking was taken back before its time
     GIVEN_UP = "given_up"
     CORRECTED = "corrected"  # what was recorded before turned out otherwise; the entry after it says how
     MISMATCH = "mismatch"  # PortOne's payment differs from what we asked for
     REFUNDED = "refunded"
+    DISPUTED = "disputed"  # the card holder contests the payment
     HELD = "held"
     SKIPPED = "skipped"
     OPERATOR = "operator"  # a person did something, for a reason
@@ -77,20 +88,28 @@ CYCLE_MOVES: Mapping[CycleStatus, frozenset[CycleStatus]] = {
     CycleStatus.COLLECTING: frozenset({CycleStatus.DUE, CycleStatus.PAID, CycleStatus.GIVEN_UP, CycleStatus.HELD}),
     CycleStatus.PAID: frozenset(),  # absorbing: a refund or a chargeback is a new entry
     CycleStatus.GIVEN_UP: frozenset({CycleStatus.DUE, CycleStatus.PAID, CycleStatus.HELD, CycleStatus.SKIPPED}),
-    CycleStatus.HELD: frozenset({CycleStatus.DUE, CycleStatus.PAID, CycleStatus.SKIPPED}),
+    # A person's retry waits for a booking that is still out to be taken back.
+    CycleStatus.HELD: frozenset({CycleStatus.DUE, CycleStatus.COLLECTING, CycleStatus.PAID, CycleStatus.SKIPPED}),
     # Money for a period that is over: ours, or another sum that a person must look at.
     CycleStatus.SKIPPED: frozenset({CycleStatus.PAID, CycleStatus.HELD}),
 }
 
 ATTEMPT_MOVES: Mapping[AttemptStatus, frozenset[AttemptStatus]] = {
     AttemptStatus.OPEN: frozenset(
-        {AttemptStatus.PAID, AttemptStatus.DECLINED, AttemptStatus.REFUSED, AttemptStatus.VOIDED}
+        {
+            AttemptStatus.PAID,
+            AttemptStatus.DECLINED,
+            AttemptStatus.REFUSED,
+            AttemptStatus.VOIDED,
+            AttemptStatus.REVOKED,
+        }
     ),
     AttemptStatus.PAID: frozenset(),
     # A late truth: PortOne has the money of an attempt that was believed dead. It is a named correction.
     AttemptStatus.DECLINED: frozenset({AttemptStatus.PAID}),
     AttemptStatus.REFUSED: frozenset({AttemptStatus.PAID}),
     AttemptStatus.VOIDED: frozenset({AttemptStatus.PAID}),
+    AttemptStatus.REVOKED: frozenset({AttemptStatus.PAID}),
 }
 
 

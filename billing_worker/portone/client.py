@@ -1,7 +1,8 @@
-"""PortOne over HTTP: charge a billing key, find a payment, list a payment's transactions.
+"""PortOne over HTTP: the one door, through which a billing key is charged and a payment found.
 
 It sends bytes and reads answers. It opens no attempt, makes up no idempotency key, and decides nothing by which error
 the network raised: every failure of the network is NoVerdict. A POST that has been started is never cancelled.
+The calls about schedules, lists and refunds stand beside this module and go through `write` and `ask`.
 """
 
 import asyncio
@@ -11,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from http import HTTPStatus
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self, TypeVar
 from urllib.parse import quote
 
 import httpx
@@ -24,6 +25,8 @@ from billing_worker.portone.limiter import TokenBucket
 from billing_worker.portone.skew import DateSkew
 from billing_worker.portone.transport import AiohttpTransport
 from billing_worker.portone.wire import read_charge, read_payment, read_transactions, retry_after_seconds
+
+T = TypeVar("T")
 
 # PortOne asks for at least a minute, and goes on with the charge after we have hung up.
 READ_SECONDS_MIN = 60.0
@@ -93,8 +96,26 @@ class ChargeOrder:
 
     def __post_init__(self) -> None:
         """Refuse a key that PortOne would not take as one. Raises ValueError."""
-        if not _IDEMPOTENCY_KEY.fullmatch(self.idempotency_key):
-            raise ValueError("an idempotency key is 16 to 250 letters, digits, hyphens or underscores, without quotes")
+        _refuse_bad_key(self.idempotency_key)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Write:
+    """One request that changes something, ready to be sent. No byte of it leaves from send_before on.
+
+    Without one, none leaves when the window for re-sends is over, counted from when it is handed in.
+    """
+
+    target: str  # path and query, encoded
+    body: bytes = field(default=b"", repr=False)
+    method: str = "POST"
+    idempotency_key: str | None = None
+    send_before: float | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse a key that PortOne would not take as one. Raises ValueError."""
+        if self.idempotency_key is not None:
+            _refuse_bad_key(self.idempotency_key)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +175,11 @@ class PortOneClient:
         await self._transport.aclose()
 
     @property
+    def api_secret(self) -> str:
+        """What must be cut out of every text that an answer brings."""
+        return self.options.api_secret.get_secret_value()
+
+    @property
     def date_skew_seconds(self) -> float | None:
         """How far PortOne's clock is ahead of the host's; None before the first answer."""
         return self._skew.seconds
@@ -168,19 +194,23 @@ class PortOneClient:
 
         Cancelling the caller stops what has not been sent; a POST under way is finished all the same.
         """
-        request = self._charge_request(order)
-        if not await self._turn(before=order.send_before):
-            return Answer(NoVerdict(reason="send deadline passed"), sends=0)
-        started = self._seconds()
-        outcome = await self._send_charge(request, order)
-        if not _may_resend(outcome):
-            return Answer(outcome, sends=1)
-        until = min(order.send_before, started + self.options.resend_window_seconds)
-        return await self._resend(request, order, outcome, until=until)
+        write = charge_write(order, call="billing-key")
+
+        def read(response: httpx.Response) -> Outcome:
+            return read_charge(
+                response.status_code,
+                response.headers,
+                response.content,
+                sent=order.body,
+                api_secret=self.api_secret,
+            )
+
+        outcome, sends = await self.write(write, read)
+        return Answer(outcome, sends)
 
     async def find(self, payment_id: str) -> Look:
         """What PortOne has under this payment id."""
-        response = await self._look(f"/payments/{_segment(payment_id)}")
+        response = await self.ask(self.of_store(f"/payments/{segment(payment_id)}"))
         if isinstance(response, Unanswered):
             return response
         return read_payment(
@@ -188,12 +218,12 @@ class PortOneClient:
             response.headers,
             response.content,
             payment_id=payment_id,
-            api_secret=self.options.api_secret.get_secret_value(),
+            api_secret=self.api_secret,
         )
 
     async def transactions(self, payment_id: str) -> tuple[Payment, ...] | Absent | Unanswered:
         """Every try that PortOne has under this payment id, oldest first."""
-        response = await self._look(f"/payments/{_segment(payment_id)}/transactions")
+        response = await self.ask(self.of_store(f"/payments/{segment(payment_id)}/transactions"))
         if isinstance(response, Unanswered):
             return response
         return read_transactions(
@@ -201,10 +231,47 @@ class PortOneClient:
             response.headers,
             response.content,
             payment_id=payment_id,
-            api_secret=self.options.api_secret.get_secret_value(),
+            api_secret=self.api_secret,
         )
 
-    async def _resend(self, request: httpx.Request, order: ChargeOrder, outcome: Outcome, *, until: float) -> Answer:
+    async def write(self, write: Write, read: Callable[[httpx.Response], T]) -> tuple[T | NoVerdict, int]:
+        """Send it, and send it again within seconds where that is safe and useful: what the last send learnt.
+
+        The second is how many sends were started. With none, nothing has left this machine.
+        """
+        started = self._seconds()
+        window = self.options.resend_window_seconds
+        send_before = started + window if write.send_before is None else write.send_before
+        request = self._write_request(write, send_before=send_before)
+        if not await self._turn(before=send_before):
+            return NoVerdict(reason="send deadline passed"), 0
+        started = self._seconds()
+        outcome = await self._send_write(request, read)
+        if not _may_resend(outcome):
+            return outcome, 1
+        return await self._resend(request, read, outcome, until=min(send_before, started + window))
+
+    async def ask(self, target: str) -> httpx.Response | Unanswered:
+        """Ask once, and change nothing."""
+        until = self._seconds() + self.options.look_seconds_max
+        timeout = self._timeout(write=0.0, read=self.options.look_read_seconds)
+        request = httpx.Request("GET", f"{self._base_url}{target}", headers=self._headers, extensions=timeout)
+        if not await self._turn(before=until):
+            return Unanswered(reason="no turn in time")
+        try:
+            async with asyncio.timeout(until - self._seconds()):
+                response = await self._send(request)
+        except TimeoutError:
+            response = None
+        return Unanswered(reason="no answer") if response is None else response
+
+    def of_store(self, path: str) -> str:
+        """The path, asked for our store."""
+        return f"{path}?storeId={quote(self.options.store_id, safe='')}"
+
+    async def _resend(
+        self, request: httpx.Request, read: Callable[[httpx.Response], T], outcome: T | NoVerdict, *, until: float
+    ) -> tuple[T | NoVerdict, int]:
         sends = 1
         first_pause = self.options.resend_pause_seconds
         backoff = wait_exponential_jitter(multiplier=first_pause, max=_RESEND_PAUSE_SECONDS_MAX, jitter=first_pause)
@@ -225,11 +292,11 @@ class PortOneClient:
                 if not await self._turn(before=until):
                     break
                 sends += 1
-                outcome = await self._send_charge(request, order)
+                outcome = await self._send_write(request, read)
             turn.retry_state.set_result(outcome)
-        return Answer(outcome, sends)
+        return outcome, sends
 
-    async def _send_charge(self, request: httpx.Request, order: ChargeOrder) -> Outcome:
+    async def _send_write(self, request: httpx.Request, read: Callable[[httpx.Response], T]) -> T | NoVerdict:
         started = self._seconds()
         send = asyncio.create_task(self._send(request))
         self._sends.add(send)
@@ -238,30 +305,10 @@ class PortOneClient:
         quick = self._seconds() - started < self.options.resend_window_seconds
         if response is None:
             return NoVerdict(reason="no answer", resend=quick)
-        outcome = read_charge(
-            response.status_code,
-            response.headers,
-            response.content,
-            sent=order.body,
-            api_secret=self.options.api_secret.get_secret_value(),
-        )
+        outcome = read(response)
         if isinstance(outcome, NoVerdict) and outcome.resend:
             return replace(outcome, resend=quick)
         return outcome
-
-    async def _look(self, path: str) -> httpx.Response | Unanswered:
-        until = self._seconds() + self.options.look_seconds_max
-        url = f"{self._base_url}{path}?storeId={quote(self.options.store_id, safe='')}"
-        timeout = self._timeout(write=0.0, read=self.options.look_read_seconds)
-        request = httpx.Request("GET", url, headers=self._headers, extensions=timeout)
-        if not await self._turn(before=until):
-            return Unanswered(reason="no turn in time")
-        try:
-            async with asyncio.timeout(until - self._seconds()):
-                response = await self._send(request)
-        except TimeoutError:
-            response = None
-        return Unanswered(reason="no answer") if response is None else response
 
     async def _turn(self, *, before: float) -> bool:
         """Wait for the limiter and for a free connection; the one who sends gives the connection back."""
@@ -297,28 +344,48 @@ class PortOneClient:
         if pause_seconds := retry_after_seconds(response.headers) or unsaid:
             self.limiter.pause(pause_seconds)
 
-    def _charge_request(self, order: ChargeOrder) -> httpx.Request:
+    def _write_request(self, write: Write, *, send_before: float) -> httpx.Request:
+        headers = dict(self._headers)
+        if write.body:
+            headers["Content-Type"] = "application/json"
+        if write.idempotency_key is not None:
+            headers["Idempotency-Key"] = f'"{write.idempotency_key}"'
         return httpx.Request(
-            "POST",
-            f"{self._base_url}/payments/{_segment(order.payment_id)}/billing-key",
-            headers=self._headers
-            | {"Content-Type": "application/json", "Idempotency-Key": f'"{order.idempotency_key}"'},
-            content=order.body,
+            write.method,
+            f"{self._base_url}{write.target}",
+            headers=headers,
+            content=write.body or None,
             extensions=self._timeout(write=self.options.write_seconds, read=self.options.read_seconds)
-            | {"in_time": lambda: self._seconds() < order.send_before},
+            | {"in_time": lambda: self._seconds() < send_before},
         )
 
     def _timeout(self, *, write: float, read: float) -> dict[str, Any]:
         return {"timeout": {"connect": self.options.connect_seconds, "write": write, "read": read}}
 
 
-def _segment(payment_id: str) -> str:
-    if not payment_id.strip("."):
+def charge_write(order: ChargeOrder, *, call: Literal["billing-key", "schedule"]) -> Write:
+    """The order as the request of a charge, or of a booking."""
+    return Write(
+        target=f"/payments/{segment(order.payment_id)}/{call}",
+        body=order.body,
+        idempotency_key=order.idempotency_key,
+        send_before=order.send_before,
+    )
+
+
+def segment(name: str) -> str:
+    """One piece of a path, whatever is in the name. Raises ValueError where it would be no piece of its own."""
+    if not name.strip("."):
         raise ValueError("a payment id is never empty and never made of dots only")
-    return quote(payment_id, safe="")
+    return quote(name, safe="")
 
 
-def _may_resend(outcome: Outcome) -> bool:
+def _refuse_bad_key(key: str) -> None:
+    if not _IDEMPOTENCY_KEY.fullmatch(key):
+        raise ValueError("an idempotency key is 16 to 250 letters, digits, hyphens or underscores, without quotes")
+
+
+def _may_resend(outcome: object) -> bool:
     return isinstance(outcome, NoVerdict) and outcome.resend
 
 

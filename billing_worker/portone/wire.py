@@ -7,16 +7,19 @@ notice: what we do not need is not looked at, and what cannot be read is no verd
 import json
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
+from typing import TypeVar
 
 from billing_worker.billing.money import Money
 from billing_worker.billing.outcomes import (
     CHARGE_ERRORS,
     LOOK_ERRORS_ABSENT,
     Absent,
+    Cancellation,
     Look,
     NoVerdict,
     Outcome,
@@ -25,30 +28,29 @@ from billing_worker.billing.outcomes import (
     Unanswered,
     read_charge_error,
 )
+from billing_worker.portone.fields import (
+    UnreadableError,
+    amount_minor,
+    billing_key_of,
+    identifier,
+    instant,
+    object_of,
+    read_object,
+    secrets_in,
+    secrets_of,
+    text,
+)
+
+T = TypeVar("T")
 
 # An hour: a wish for longer is no wish for a pause. The caller has bounds of its own below this one.
 RETRY_AFTER_SECONDS_MAX = 3600.0
 
-# PortOne states no lengths. A message is cut here; an identifier that is longer is not an identifier.
-MESSAGE_CHARACTERS_MAX = 1000
-IDENTIFIER_CHARACTERS_MAX = 256
-
-# A bigint's, in Postgres and in PortOne's int64 alike.
-_AMOUNT_MINOR_MAX = 2**63 - 1
-
-# Postgres stores no NUL, UTF-8 knows no lone surrogate, and a terminal would obey the rest.
-_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _ERROR_TYPE = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
 
 # The statuses after which the same bytes may be sent again within seconds, where the body names no type that we know.
 _BUSY = frozenset({HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE})
 _PASSING = _BUSY | {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY}
-
-_NO_SECRETS: Mapping[str, str] = {}
-
-
-class _UnreadableError(ValueError):
-    """The answer lacks something that we need. Never leaves this module."""
 
 
 def charge_body(
@@ -91,34 +93,32 @@ def read_charge(
 
     So is the API secret, which the request's header carried.
     """
-    answer = _read_object(body)
+    answer = read_object(body)
     if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
         return _read_paid(status, answer)
-    error_type = _text(answer, "type")
+    error_type = text(answer, "type")
     if error_type not in CHARGE_ERRORS:
-        return _read_status(status, error_type, headers)
-    secrets = _secrets(_read_object(sent), api_secret)
+        return read_status(status, error_type, headers)
+    secrets = secrets_of(billing_key_of(sent), api_secret)
     outcome = read_charge_error(
         error_type,
-        _text(answer, "message", secrets),
-        pg_code=_text(answer, "pgCode", secrets),
-        pg_message=_text(answer, "pgMessage", secrets),
+        text(answer, "message", secrets),
+        pg_code=text(answer, "pgCode", secrets),
+        pg_message=text(answer, "pgMessage", secrets),
     )
-    if isinstance(outcome, NoVerdict) and outcome.resend:
-        return replace(outcome, retry_after_seconds=retry_after_seconds(headers))
-    return outcome
+    return with_pause(outcome, headers)
 
 
 def read_payment(
     status: int, headers: Mapping[str, str], body: bytes, *, payment_id: str, api_secret: str = ""
 ) -> Look:
     """What GET /payments/{payment_id} found. The API secret, and the billing key that it names, are in no text."""
-    answer = _read_object(body)
+    answer = read_object(body)
     if status != HTTPStatus.OK:
-        return _read_look_error(status, headers, answer)
+        return read_look_error(status, headers, answer)
     try:
-        return _payment(answer, ("id", payment_id), "transactionId", api_secret=api_secret)
-    except _UnreadableError as error:
+        return payment_of(answer, ("id", payment_id), "transactionId", api_secret=api_secret)
+    except UnreadableError as error:
         return Unanswered(reason=f"payment without {error}")
 
 
@@ -126,15 +126,15 @@ def read_transactions(
     status: int, headers: Mapping[str, str], body: bytes, *, payment_id: str, api_secret: str = ""
 ) -> tuple[Payment, ...] | Absent | Unanswered:
     """What GET /payments/{payment_id}/transactions found, oldest first. One that cannot be read spoils the answer."""
-    answer = _read_object(body)
+    answer = read_object(body)
     if status != HTTPStatus.OK:
-        return _read_look_error(status, headers, answer)
+        return read_look_error(status, headers, answer)
     items = answer.get("items")
     if not isinstance(items, list):
         return Unanswered(reason="transactions without items")
     try:
-        found = [_payment(_object(item), ("paymentId", payment_id), "id", api_secret=api_secret) for item in items]
-    except _UnreadableError as error:
+        found = [payment_of(object_of(item), ("paymentId", payment_id), "id", api_secret=api_secret) for item in items]
+    except UnreadableError as error:
         return Unanswered(reason=f"transaction without {error}")
     return tuple(sorted(found, key=lambda payment: payment.requested_at))
 
@@ -160,63 +160,102 @@ def retry_after_seconds(headers: Mapping[str, str]) -> float | None:
 
 
 def _read_paid(status: int, answer: Mapping[str, object]) -> Outcome:
-    payment = _object(answer.get("payment"))
+    payment = object_of(answer.get("payment"))
     try:
-        return Paid(pg_tx_id=_identifier(payment, "pgTxId"), paid_at=_instant(payment, "paidAt"))
-    except _UnreadableError as error:
+        return Paid(pg_tx_id=identifier(payment, "pgTxId"), paid_at=instant(payment, "paidAt"))
+    except UnreadableError as error:
         # The money has probably moved: only a look can tell.
         return NoVerdict(reason=f"HTTP {status} without {error}", look_now=True)
 
 
-def _read_status(status: int, error_type: str, headers: Mapping[str, str]) -> NoVerdict:
+def read_status(status: int, error_type: str, headers: Mapping[str, str]) -> NoVerdict:
+    """What is left to read where the body names no type that we know of this call."""
     retry_after = retry_after_seconds(headers) if status in _BUSY else None
     resend = status in _PASSING or status >= HTTPStatus.INTERNAL_SERVER_ERROR
     return NoVerdict(reason=_reason(status, error_type), resend=resend, retry_after_seconds=retry_after)
 
 
-def _read_look_error(status: int, headers: Mapping[str, str], answer: Mapping[str, object]) -> Absent | Unanswered:
-    error_type = _text(answer, "type")
+def with_pause(outcome: T, headers: Mapping[str, str]) -> T:
+    """The outcome with PortOne's wish for a pause, where the same bytes may be sent again."""
+    if isinstance(outcome, NoVerdict) and outcome.resend:
+        return replace(outcome, retry_after_seconds=retry_after_seconds(headers))
+    return outcome
+
+
+def read_look_error(
+    status: int,
+    headers: Mapping[str, str],
+    answer: Mapping[str, object],
+    absent: frozenset[str] = LOOK_ERRORS_ABSENT,
+) -> Absent | Unanswered:
+    """What a look says that found nothing: that there is nothing, by one of these types, or nothing at all."""
     # Status and type must agree: Absent is the one reading that can end in voiding an attempt.
-    if status == HTTPStatus.NOT_FOUND and error_type in LOOK_ERRORS_ABSENT:
+    if status == HTTPStatus.NOT_FOUND and text(answer, "type") in absent:
         return Absent()
-    return Unanswered(reason=_reason(status, error_type), retry_after_seconds=retry_after_seconds(headers))
+    return unanswered(status, headers, answer)
 
 
-def _payment(
+def unanswered(status: int, headers: Mapping[str, str], answer: Mapping[str, object]) -> Unanswered:
+    """A look that failed, and what it says of a pause."""
+    return Unanswered(reason=_reason(status, text(answer, "type")), retry_after_seconds=retry_after_seconds(headers))
+
+
+def payment_of(
     item: Mapping[str, object], ours: tuple[str, str], transaction_id_field: str, *, api_secret: str
 ) -> Payment:
+    """The payment, or the try, that the object shows as ours. Raises UnreadableError."""
     payment_id_field, payment_id = ours
     if item.get(payment_id_field) != payment_id:
         # A connection that has got out of step answers the question before ours.
-        raise _UnreadableError(f"our {payment_id_field}")
-    secrets = _secrets(item, api_secret)
-    amount, failure = _object(item.get("amount")), _object(item.get("failure"))
-    status = _identifier(item, "status")
-    total_minor = _amount_minor(amount, "total")
+        raise UnreadableError(f"our {payment_id_field}")
+    secrets = secrets_in(item, api_secret)
+    amount, failure = object_of(item.get("amount")), object_of(item.get("failure"))
+    status = identifier(item, "status")
+    total_minor = amount_minor(amount, "total")
     # A payment that is cancelled as a whole has given back all that it took, even where the sum is left out.
     refunded_default = total_minor if status == "CANCELLED" else 0
     return Payment(
         status=status,
-        transaction_id=_identifier(item, transaction_id_field),
+        transaction_id=identifier(item, transaction_id_field),
         amount_minor=total_minor,
-        currency=_identifier(item, "currency"),
-        store_id=_identifier(item, "storeId"),
-        is_test={"TEST": True, "LIVE": False}.get(_text(_object(item.get("channel")), "type")),
-        requested_at=_instant(item, "requestedAt"),
-        changed_at=_instant(item, "statusChangedAt"),
-        pg_tx_id=_identifier(item, "pgTxId") if item.get("pgTxId") else None,
-        paid_at=_instant(item, "paidAt") if item.get("paidAt") else None,
-        refunded_minor=refunded_default if amount.get("cancelled") is None else _amount_minor(amount, "cancelled"),
-        failure_code=_text(failure, "pgCode", secrets),
-        failure_message=_text(failure, "pgMessage", secrets) or _text(failure, "reason", secrets),
+        currency=identifier(item, "currency"),
+        store_id=identifier(item, "storeId"),
+        is_test={"TEST": True, "LIVE": False}.get(text(object_of(item.get("channel")), "type")),
+        requested_at=instant(item, "requestedAt"),
+        changed_at=instant(item, "statusChangedAt"),
+        pg_tx_id=identifier(item, "pgTxId") if item.get("pgTxId") else None,
+        paid_at=instant(item, "paidAt") if item.get("paidAt") else None,
+        refunded_minor=refunded_default if amount.get("cancelled") is None else amount_minor(amount, "cancelled"),
+        failure_code=text(failure, "pgCode", secrets),
+        failure_message=text(failure, "pgMessage", secrets) or text(failure, "reason", secrets),
+        cancellations=_cancellations(item.get("cancellations")),
+        disputed=_is_disputed(item.get("disputes")),
     )
 
 
-def _secrets(named: Mapping[str, object], api_secret: str) -> Mapping[str, str]:
-    """What stands in a text for each secret that an answer might quote."""
-    billing_key = named.get("billingKey")
-    by_name = {"[billing key]": billing_key if isinstance(billing_key, str) else "", "[API secret]": api_secret}
-    return {secret: name for name, secret in by_name.items() if secret}
+def cancellation_of(item: Mapping[str, object]) -> Cancellation:
+    """Money given back, or asked back. Raises UnreadableError."""
+    return Cancellation(
+        cancellation_id=identifier(item, "id"),
+        status=identifier(item, "status"),
+        amount_minor=amount_minor(item, "totalAmount"),
+        trigger=text(item, "trigger"),
+        cancelled_at=instant(item, "cancelledAt") if item.get("cancelledAt") else None,
+    )
+
+
+def _cancellations(items: object) -> tuple[Cancellation, ...]:
+    # The sum that was given back stands in the payment itself. What tells of it in detail must not hide the payment.
+    found: list[Cancellation] = []
+    for item in items if isinstance(items, list) else ():
+        with suppress(UnreadableError):
+            found.append(cancellation_of(object_of(item)))
+    return tuple(found)
+
+
+def _is_disputed(disputes: object) -> bool:
+    # Whatever is not known to be over is not over.
+    return isinstance(disputes, list) and any(text(object_of(each), "status") != "RESOLVED" for each in disputes)
 
 
 def _reason(status: int, error_type: str) -> str:
@@ -230,53 +269,3 @@ def _compact(value: object) -> bytes:
 
 def _present(**fields: str | None) -> dict[str, object]:
     return {name: value for name, value in fields.items() if value}
-
-
-def _read_object(body: bytes) -> Mapping[str, object]:
-    try:
-        return _object(json.loads(body))
-    except (ValueError, RecursionError):
-        return {}
-
-
-def _object(value: object) -> Mapping[str, object]:
-    return value if isinstance(value, dict) else {}
-
-
-def _text(item: Mapping[str, object], field: str, secrets: Mapping[str, str] = _NO_SECRETS) -> str:
-    value = item.get(field)
-    if isinstance(value, int) and not isinstance(value, bool):
-        value = str(value)
-    if not isinstance(value, str):
-        return ""
-    # Before it is cut to length, or all but the last letter of a secret could be left at the cut.
-    for secret, name in secrets.items():
-        value = value.replace(secret, name)
-    return _UNPRINTABLE.sub(" ", value[:MESSAGE_CHARACTERS_MAX])
-
-
-def _identifier(item: Mapping[str, object], field: str) -> str:
-    value = item.get(field)
-    if not isinstance(value, str) or not 0 < len(value) <= IDENTIFIER_CHARACTERS_MAX or _UNPRINTABLE.search(value):
-        raise _UnreadableError(field)
-    return value
-
-
-def _amount_minor(item: Mapping[str, object], field: str) -> int:
-    value = item.get(field)
-    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= _AMOUNT_MINOR_MAX:
-        raise _UnreadableError(field)
-    return value
-
-
-def _instant(item: Mapping[str, object], field: str) -> datetime:
-    value = item.get(field)
-    if not isinstance(value, str):
-        raise _UnreadableError(field)
-    try:
-        instant = datetime.fromisoformat(value.upper())
-        if instant.tzinfo is None:
-            raise _UnreadableError(field)
-        return instant.astimezone(UTC)
-    except (ValueError, OverflowError):
-        raise _UnreadableError(field) from None

@@ -15,7 +15,7 @@ import asyncpg
 from billing_worker.billing.model import SHARDS, Attempt, ClaimedCycle
 from billing_worker.billing.money import Money
 from billing_worker.billing.settlement import Settlement
-from billing_worker.billing.states import AttemptStatus, CycleStatus
+from billing_worker.billing.states import AttemptStatus, CycleStatus, Source
 from billing_worker.store.db import Executor, columns
 
 
@@ -27,6 +27,7 @@ class Intent:
     attempt_number: int
     idempotency_key: str
     request_body: bytes = field(repr=False)
+    time_to_pay: datetime | None = None  # when PortOne shall charge by itself; without it we charge
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,11 @@ class LookOrder:
 async def open_attempts(
     db: Executor, intents: Sequence[Intent], *, now: datetime, look_at: datetime, worker: str
 ) -> list[Attempt]:
-    """Write the intents. Only what comes back may be sent: the rest has lost its lease or its cycle."""
+    """Write the intents. Only what comes back may be sent.
+
+    The rest has lost its lease or its cycle; or, of a booking, its subscription has changed or is being changed. Such a
+    cycle is still due and may be released.
+    """
     rows = [
         (
             i.cycle.shard,
@@ -61,10 +66,12 @@ async def open_attempts(
             i.idempotency_key,
             i.request_body,
             hashlib.sha256(i.request_body).digest(),
+            i.time_to_pay,
+            i.cycle.billing_key.reveal() if i.time_to_pay else None,
         )
         for i in intents
     ]
-    opened = await db.fetch("open_attempts", *columns(rows, 8), now, look_at, worker)
+    opened = await db.fetch("open_attempts", *columns(rows, 10), now, look_at, worker)
     by_payment = {i.cycle.payment_id: i for i in intents}
     return [_opened(row, by_payment[row["payment_id"]], now) for row in opened]
 
@@ -121,10 +128,24 @@ async def note_resend(db: Executor, claimed: ClaimedLook, *, now: datetime, look
     return bool(await db.fetch("note_resend", *_named(attempt), claimed.look_epoch, now, look_at))
 
 
+async def note_booked(
+    db: Executor, attempt: Attempt, *, schedule_id: str, look_at: datetime, source: Source, actor: str
+) -> bool:
+    """Write down that PortOne has the booking, and when to ask what became of it.
+
+    True as often as that is what stands; it is entered once. False: the attempt is closed, or has another schedule.
+    Where the booking is to be taken back, it is looked at before look_at.
+    """
+    return bool(await db.fetch("note_booked", *_named(attempt), schedule_id, look_at, source, actor))
+
+
 async def ask_again(db: Executor, looks: Sequence[tuple[Attempt, datetime | None]]) -> None:
-    """Set the next looks; None ends the looking at an attempt that is closed."""
-    rows = [(*_named(a), a.last_sent_at, look_at) for a, look_at in looks]
-    await db.fetch("ask_again", *columns(rows, 5))
+    """Set the next looks; None ends the looking at an attempt that is closed.
+
+    One that is to be taken back, unknown to the attempt given, keeps its look.
+    """
+    rows = [(*_named(a), a.last_sent_at, a.revoke_reason, look_at) for a, look_at in looks]
+    await db.fetch("ask_again", *columns(rows, 6))
 
 
 async def verify_attempt(
@@ -180,10 +201,12 @@ def _opened(row: asyncpg.Record, intent: Intent, now: datetime) -> Attempt:
         opened_at=now,
         last_sent_at=now,
         looks=0,
+        due_at=row["due_at"],
         declines_count=row["declines_count"],
         first_declined_at=row["first_declined_at"],
         older_transaction_ids=frozenset(row["older_transaction_ids"]),
         request_body=intent.request_body,
+        time_to_pay=intent.time_to_pay,
     )
 
 
@@ -206,12 +229,16 @@ def _attempt(row: asyncpg.Record) -> Attempt:
         opened_at=row["opened_at"],
         last_sent_at=row["last_sent_at"],
         looks=row["looks"],
+        due_at=row["due_at"],
         declines_count=row["declines_count"],
         first_declined_at=row["first_declined_at"],
         older_transaction_ids=frozenset(row["older_transaction_ids"]),
         settled_at=row["settled_at"],
         pg_tx_id=row["pg_tx_id"],
         request_body=row["request_body"],
+        time_to_pay=row["time_to_pay"],
+        schedule_id=row["schedule_id"],
+        revoke_reason=row["revoke_reason"],
     )
 
 

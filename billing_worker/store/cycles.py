@@ -9,7 +9,7 @@ import asyncpg
 from billing_worker.billing.billing_key import BillingKey
 from billing_worker.billing.model import SHARDS, ClaimedCycle, Customer
 from billing_worker.billing.money import Money
-from billing_worker.billing.states import CycleStatus, SubscriptionStatus
+from billing_worker.billing.states import CycleStatus, Mode, SubscriptionStatus
 from billing_worker.store.db import Executor, columns
 
 
@@ -28,6 +28,8 @@ class NewCycle:
     order_name: str
     payment_id: str
     next_due_at: datetime
+    mode: Mode
+    claimable_at: datetime  # before due_at where it is to be booked
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +77,12 @@ async def open_cycles(db: Executor, cycles: Sequence[NewCycle], *, store_id: str
             c.order_name,
             c.payment_id,
             c.next_due_at,
+            c.mode,
+            c.claimable_at,
         )
         for c in cycles
     ]
-    return int((await db.fetch("open_cycles", *columns(rows, 12), store_id))[0]["cycles"])
+    return int((await db.fetch("open_cycles", *columns(rows, 14), store_id))[0]["cycles"])
 
 
 async def claim_due_cycles(
@@ -110,9 +114,11 @@ async def set_aside_cycles(
     return {row["payment_id"] for row in await db.fetch("set_aside_cycles", *columns(rows, 6), actor)}
 
 
-async def skip_cycle(db: Executor, payment_id: str, *, reason: str, actor: str, recheck_at: datetime) -> bool:
+async def skip_cycle(
+    db: Executor, payment_id: str, *, reason: str, actor: str, now: datetime, recheck_at: datetime
+) -> bool:
     """Skip an uncollected cycle by a person's decision. False where there is none that may be skipped."""
-    rows = await db.fetch("skip_cycle", list(range(SHARDS)), payment_id, reason, actor, recheck_at)
+    rows = await db.fetch("skip_cycle", list(range(SHARDS)), payment_id, reason, actor, recheck_at, now)
     return bool(rows[0]["moved"])
 
 
@@ -128,9 +134,9 @@ async def accept_cycle(db: Executor, payment_id: str, *, reason: str, actor: str
     return bool(rows[0]["moved"])
 
 
-async def hold_cycle(db: Executor, payment_id: str, *, reason: str, actor: str) -> bool:
+async def hold_cycle(db: Executor, payment_id: str, *, reason: str, actor: str, now: datetime) -> bool:
     """Set a cycle that is being collected aside for a person. False where it is not being collected."""
-    rows = await db.fetch("hold_cycle", list(range(SHARDS)), payment_id, reason, actor)
+    rows = await db.fetch("hold_cycle", list(range(SHARDS)), payment_id, reason, actor, now)
     return bool(rows[0]["moved"])
 
 
@@ -162,4 +168,5 @@ def _claimed(row: asyncpg.Record) -> ClaimedCycle:
         claim_epoch=row["claim_epoch"],
         fruitless_claims=row["fruitless_claims"],
         attempts_count=row["attempts_count"],
+        mode=Mode(row["mode"]),
     )

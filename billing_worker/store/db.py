@@ -226,10 +226,13 @@ class Database:
 Admit = Callable[[Executor], Awaitable[None]]
 
 
-async def connect(dsn: str, limits: PoolLimits, *, application_name: str, admit: Admit | None = None) -> Database:
+async def connect(
+    dsn: str, limits: PoolLimits, *, application_name: str, admit: Admit | None = None, replica_too: bool = False
+) -> Database:
     """Open both pools. admit looks at each new connection before it runs anything, and raises where it must not.
 
-    Several hosts in the DSN are tried in turn and only a primary is taken. Raises DatabaseGoneError.
+    Several hosts in the DSN are tried in turn and only a primary is taken, or any that answers where a replica will do
+    too. Raises DatabaseGoneError.
     """
 
     async def first_look(connection: Any) -> None:
@@ -244,7 +247,7 @@ async def connect(dsn: str, limits: PoolLimits, *, application_name: str, admit:
             timeout=CONNECT_SECONDS,
             command_timeout=limits.command_seconds,
             max_inactive_connection_lifetime=IDLE_SECONDS,
-            target_session_attrs="read-write",
+            target_session_attrs="any" if replica_too else "read-write",
             init=first_look,
             reset=_nothing_to_reset,
             server_settings=_server_settings(f"{application_name} {suffix}"),

@@ -20,18 +20,28 @@ UNIQUE_INDEXES = {
     "cycles_payment_id": "cycles (shard, payment_id)",
     "cycles_pkey": "cycles (shard, cycle_id)",
     "deployment_pkey": "deployment (version)",
+    "differences_one_open": "differences (class, payment_id, schedule_id) WHERE (ended_at IS NULL)",
+    "differences_pkey": "differences (difference_id)",
     "ledger_heads_pkey": "ledger_heads (shard, subscription_id)",
     "ledger_one_paid": "ledger (shard, cycle_id) WHERE (kind = 'paid'::text)",
     "ledger_one_transaction": "ledger (shard, pg_tx_id) WHERE (kind = 'paid'::text)",
     "ledger_pkey": "ledger (shard, subscription_id, sequence)",
     "outbox_pkey": "outbox (shard, event_id)",
+    "positions_pkey": "positions (name)",
     "schema_migrations_pkey": "schema_migrations (version)",
     "subscriptions_business_key": "subscriptions (shard, business_key)",
     "subscriptions_pkey": "subscriptions (shard, subscription_id)",
+    "webhook_inbox_pkey": "webhook_inbox (webhook_id)",
 }
 
 _CHANGE = "EXECUTE FUNCTION billing.refuse_change()"
+_OTHER_PRICE = (
+    "(((new.status <> 'due'::text) OR (new.mode <> 'schedule'::text)) AND "
+    "((new.amount_minor <> old.amount_minor) OR (new.order_name <> old.order_name)))"
+)
 TRIGGERS = {
+    "cycles_price": "BEFORE UPDATE OF amount_minor, order_name ON billing.cycles FOR EACH ROW "
+    f"WHEN ({_OTHER_PRICE}) EXECUTE FUNCTION billing.keep_price()",
     "ledger_append_only": f"BEFORE DELETE OR UPDATE ON billing.ledger FOR EACH STATEMENT {_CHANGE}",
     "ledger_chain": "BEFORE INSERT ON billing.ledger FOR EACH ROW EXECUTE FUNCTION billing.chain_entry()",
     "ledger_no_truncate": f"BEFORE TRUNCATE ON billing.ledger FOR EACH STATEMENT {_CHANGE}",
@@ -72,6 +82,11 @@ def trigger_definition(name: str) -> str:
     return f"CREATE TRIGGER {name} {TRIGGERS[name]}"
 
 
+def trigger_table(name: str) -> str:
+    """The table that the trigger is on."""
+    return TRIGGERS[name].partition(" ON billing.")[2].partition(" ")[0]
+
+
 def _index_fault(name: str, found: _Found | None) -> str:
     wanted = index_definition(name)
     if found is None:
@@ -87,7 +102,7 @@ def _without_storage(definition: str) -> str:
 
 
 def _trigger_fault(name: str, found: _Found | None) -> str:
-    always = f"ALTER TABLE billing.ledger ENABLE ALWAYS TRIGGER {name}"
+    always = f"ALTER TABLE billing.{trigger_table(name)} ENABLE ALWAYS TRIGGER {name}"
     if found is None:
         return f"the trigger {name} is missing: {trigger_definition(name)}; {always}"
     if found.definition != trigger_definition(name):

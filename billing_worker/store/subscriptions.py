@@ -11,8 +11,8 @@ from billing_worker.billing.model import Customer, shard_of
 from billing_worker.billing.money import Money
 from billing_worker.billing.periods import Cadence, PeriodUnit
 from billing_worker.billing.plans import PlannedSubscription
-from billing_worker.billing.states import SubscriptionStatus
-from billing_worker.store.db import Executor, columns
+from billing_worker.billing.states import Mode, SubscriptionStatus
+from billing_worker.store.db import Executor, Pool, columns
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +24,7 @@ class DueSubscription:
     business_key: str
     order_name: str
     price: Money
+    mode: Mode
     cadence_row: asyncpg.Record
     next_cycle_number: int
 
@@ -42,13 +43,24 @@ class KnownSubscription:
     plan: PlannedSubscription
 
 
-async def shards_to_renew(db: Executor, now: datetime) -> list[int]:
-    """The shards that have a subscription whose next period has come."""
-    return [row["shard"] for row in await db.fetch("shards_to_renew", now)]
+@dataclass(frozen=True, slots=True)
+class Cancellation:
+    """What ending a subscription has done: nothing where it had been ended before."""
+
+    ended: bool
+    skipped: int  # cycles that were due
+    revoking: int  # bookings that are to be taken back
 
 
-async def lock_due_subscriptions(db: Executor, shard: int, *, now: datetime, limit: int) -> list[DueSubscription]:
-    """The shard's subscriptions whose next period has come, locked for this transaction."""
+async def shards_to_renew(db: Executor, now: datetime, *, lead_until: datetime) -> list[int]:
+    """The shards that have a subscription whose next period has come, or is to be booked and comes by lead_until."""
+    return [row["shard"] for row in await db.fetch("shards_to_renew", now, lead_until)]
+
+
+async def lock_due_subscriptions(
+    db: Executor, shard: int, *, now: datetime, lead_until: datetime, limit: int
+) -> list[DueSubscription]:
+    """The same of one shard, locked for this transaction: those that are owed first."""
     return [
         DueSubscription(
             shard=row["shard"],
@@ -56,10 +68,11 @@ async def lock_due_subscriptions(db: Executor, shard: int, *, now: datetime, lim
             business_key=row["business_key"],
             order_name=row["order_name"],
             price=Money(row["amount_minor"], row["currency"]),
+            mode=Mode(row["mode"]),
             cadence_row=row,
             next_cycle_number=row["next_cycle_number"],
         )
-        for row in await db.fetch("lock_due_subscriptions", shard, now, limit)
+        for row in await db.fetch("lock_due_subscriptions", shard, now, limit, lead_until)
     ]
 
 
@@ -83,19 +96,28 @@ async def find_subscriptions(db: Executor, business_keys: Sequence[str]) -> dict
 async def add_subscriptions(db: Executor, plans: Sequence[tuple[PlannedSubscription, datetime]]) -> int:
     """Insert the plans, each with the instant at which its first cycle is due. Raises RowRefusedError."""
     rows = [(*_identity(p), *_changeable(p), *_fixed(p), p.first_cycle_number, due_at) for p, due_at in plans]
-    return len(await db.fetch("add_subscriptions", *columns(rows, 17)))
+    return len(await db.fetch("add_subscriptions", *columns(rows, 18)))
 
 
-async def change_subscriptions(db: Executor, changed: Sequence[tuple[KnownSubscription, PlannedSubscription]]) -> None:
-    """Give known subscriptions what may change of their plans."""
+async def change_subscriptions(
+    db: Executor, changed: Sequence[tuple[KnownSubscription, PlannedSubscription]], *, now: datetime
+) -> None:
+    """Give known subscriptions what may change of their plans.
+
+    In the transaction in which they were found, so that they are locked. Bookings with another price or card than the
+    plan's are marked to be taken back.
+    """
     rows = [(known.shard, known.subscription_id, *_changeable(plan)) for known, plan in changed]
-    await db.fetch("change_subscriptions", *columns(rows, 9))
+    await db.fetch("change_subscriptions", *columns(rows, 10), now)
 
 
-async def cancel_subscription(db: Executor, business_key: str, *, reason: str, actor: str) -> tuple[bool, int]:
-    """End a subscription now. Returns whether it was there to end, and how many due cycles were skipped with it."""
-    rows = await db.fetch("cancel_subscription", shard_of(business_key), business_key, reason, actor)
-    return bool(rows[0]["cancelled"]), rows[0]["skipped"]
+async def cancel_subscription(pool: Pool, business_key: str, *, reason: str, actor: str, now: datetime) -> Cancellation:
+    """End a subscription now. Its bookings are marked to be taken back."""
+    shard = shard_of(business_key)
+    async with pool.transaction() as transaction:
+        await transaction.fetch("lock_subscription", shard, business_key)
+        [row] = await transaction.fetch("cancel_subscription", shard, business_key, reason, actor, now)
+    return Cancellation(bool(row["cancelled"]), row["skipped"], row["revoking"])
 
 
 async def resume_subscription(db: Executor, business_key: str, *, reason: str, actor: str) -> bool:
@@ -135,6 +157,7 @@ def _plan(row: asyncpg.Record) -> PlannedSubscription:
         price=Money(row["amount_minor"], row["currency"]),
         cadence=_cadence(row),
         first_cycle_number=row["first_cycle_number"],
+        mode=Mode(row["mode"]),
     )
 
 
@@ -151,6 +174,7 @@ def _changeable(plan: PlannedSubscription) -> tuple[object, ...]:
         plan.billing_key.reveal(),
         plan.order_name,
         plan.price.amount_minor,
+        plan.mode,
     )
 
 

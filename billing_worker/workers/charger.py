@@ -5,18 +5,20 @@ finds the attempt if it was written; nobody finds a charge that was sent without
 """
 
 import asyncio
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 import structlog
 
 from billing_worker.billing import charging
-from billing_worker.billing.charging import ChargingRules, Hold, OpenAttempt, Skip
+from billing_worker.billing.charging import BookAttempt, ChargingRules, Hold, NotYet, OpenAttempt, Skip
 from billing_worker.billing.model import Attempt, ClaimedCycle
 from billing_worker.billing.states import CycleStatus
 from billing_worker.clock import Clock
+from billing_worker.portone.wire_schedules import schedule_body
 from billing_worker.store import attempts, cycles
 from billing_worker.store.attempts import Intent
 from billing_worker.store.db import Pool, RowRefusedError, StatementRefusedError
@@ -37,6 +39,9 @@ SHARDS_AT_ONCE = 3
 SLOT_SHARE = 12
 
 
+# An import of a million rows takes minutes, an operator's change milliseconds; a booking has days.
+UNBOOKED_PAUSE = timedelta(seconds=30)
+
 # One in so many attempts is opened ahead of its turn, so that a call that ends is followed at once and not after a
 # claim and a commit. What waits too long for its turn is not sent, and the reconciler follows it.
 AHEAD_SHARE = 2
@@ -55,6 +60,14 @@ class ChargerLimits:
     batch_max: int
     claim_lease: timedelta
     attempt_lease: timedelta
+
+
+class _Decided(NamedTuple):
+    """What becomes of claimed cycles: opened, set aside with a reason, or given back until their time."""
+
+    intents: list[Intent]
+    aside: list[tuple[ClaimedCycle, CycleStatus, str]]
+    later: dict[datetime, list[ClaimedCycle]]
 
 
 class Charger:
@@ -163,13 +176,15 @@ class Charger:
             await cycles.release_cycles(self._claims, claimed, claimable_at=now)
             return 0
         self._metrics.claims.inc(len(claimed))
-        intents, aside = self._decide(claimed)
-        if aside:
-            await cycles.set_aside_cycles(self._claims, aside, actor=self._worker)
+        decided = self._decide(claimed)
+        if decided.aside:
+            await cycles.set_aside_cycles(self._claims, decided.aside, actor=self._worker)
+        for claimable_at, early in decided.later.items():
+            await cycles.release_cycles(self._claims, early, claimable_at=claimable_at)
         # The window for the send opens before the intent is written: whoever is frozen in between has lost that time.
         opened = self._clock.monotonic()
-        due_at = {intent.cycle.payment_id: intent.cycle.due_at for intent in intents}
-        for attempt in await self._open(intents):
+        due_at = {intent.cycle.payment_id: intent.cycle.due_at for intent in decided.intents}
+        for attempt in await self._open(decided.intents):
             send = self._collector.send_first(
                 attempt,
                 due_at=due_at[attempt.payment_id],
@@ -177,29 +192,33 @@ class Charger:
                 turns=self._turns,
                 stopping=self._is_stopping,
             )
-            self._slots.start(send)
+            self._slots.start(send, payment_id=attempt.payment_id)
         return len(claimed)
 
-    def _decide(self, claimed: list[ClaimedCycle]) -> tuple[list[Intent], list[tuple[ClaimedCycle, CycleStatus, str]]]:
-        intents: list[Intent] = []
-        aside: list[tuple[ClaimedCycle, CycleStatus, str]] = []
+    def _decide(self, claimed: list[ClaimedCycle]) -> _Decided:
+        decided = _Decided([], [], defaultdict(list))
         for cycle in claimed:
-            match charging.next_step(cycle, self._rules):
+            match charging.next_step(cycle, self._rules, self._clock.now()):
                 case OpenAttempt() as step:
                     body = self._request_body(cycle)
-                    intents.append(Intent(cycle, step.attempt_number, step.idempotency_key, body))
+                    decided.intents.append(Intent(cycle, step.attempt_number, step.idempotency_key, body))
+                case BookAttempt(attempt_number=number, idempotency_key=key, time_to_pay=at):
+                    body = schedule_body(payment=self._request_body(cycle), time_to_pay=at)
+                    decided.intents.append(Intent(cycle, number, key, body, time_to_pay=at))
+                case NotYet() as step:
+                    decided.later[step.claimable_at].append(cycle)
                 case Hold() as step:
-                    aside.append((cycle, CycleStatus.HELD, step.reason))
+                    decided.aside.append((cycle, CycleStatus.HELD, step.reason))
                     log.error("cycle.held", cycle_id=cycle.cycle_id, payment_id=cycle.payment_id, reason=step.reason)
                 case Skip() as step:
-                    aside.append((cycle, CycleStatus.SKIPPED, step.reason))
-        return intents, aside
+                    decided.aside.append((cycle, CycleStatus.SKIPPED, step.reason))
+        return decided
 
     async def _open(self, intents: list[Intent]) -> list[Attempt]:
         now = self._clock.now()
         look_at = now + self._limits.attempt_lease
         try:
-            return await attempts.open_attempts(self._claims, intents, now=now, look_at=look_at, worker=self._worker)
+            opened = await attempts.open_attempts(self._claims, intents, now=now, look_at=look_at, worker=self._worker)
         except StatementRefusedError:
             raise
         except RowRefusedError as error:
@@ -209,3 +228,13 @@ class Charger:
                 return []
             # One row that Postgres does not take must not keep the others from being collected.
             return [attempt for intent in intents for attempt in await self._open([intent])]
+        await self._give_back_unbooked(intents, opened)
+        return opened
+
+    async def _give_back_unbooked(self, intents: list[Intent], opened: list[Attempt]) -> None:
+        """Give back what was not booked because somebody is changing its subscription; no lease need run out for it."""
+        there = {attempt.payment_id for attempt in opened}
+        unbooked = [i.cycle for i in intents if i.time_to_pay is not None and i.cycle.payment_id not in there]
+        if unbooked:
+            later = self._clock.now() + UNBOOKED_PAUSE
+            await cycles.release_cycles(self._claims, unbooked, claimable_at=later)

@@ -5,19 +5,19 @@ attempt's intent has been acknowledged before anything here is called.
 """
 
 import asyncio
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 import structlog
 
-from billing_worker.billing import charging, settlement
-from billing_worker.billing.charging import ChargingRules, Contradiction, Resend, Verdict, Verified, Wait
-from billing_worker.billing.dunning import DunningPolicy
+from billing_worker.billing import charging
+from billing_worker.billing.charging import ChargingRules, Contradiction, Resend, Wait
 from billing_worker.billing.model import Attempt
 from billing_worker.billing.outcomes import (
     Absent,
+    Booked,
+    BookingOutcome,
     Declined,
     Look,
     NoVerdict,
@@ -29,17 +29,26 @@ from billing_worker.billing.outcomes import (
 )
 from billing_worker.billing.states import Source
 from billing_worker.clock import Clock
+from billing_worker.portone import schedules
 from billing_worker.portone.client import Answer, ChargeOrder, PortOneClient
+from billing_worker.portone.schedules import BookingAnswer
 from billing_worker.store import attempts
 from billing_worker.store.attempts import ClaimedLook
-from billing_worker.store.db import Pool, RowRefusedError
+from billing_worker.store.db import Pool
 from billing_worker.telemetry import Metrics
+from billing_worker.workers.booker import Booker
 from billing_worker.workers.gate import SendingGate
-from billing_worker.workers.settler import Settler
+from billing_worker.workers.verdicts import Verdicts
 
 log = structlog.get_logger()
 
-_OUTCOME_LABELS: dict[type, str] = {Paid: "paid", Declined: "declined", Refused: "refused", NoVerdict: "no_verdict"}
+_OUTCOME_LABELS: dict[type, str] = {
+    Paid: "paid",
+    Booked: "booked",
+    Declined: "declined",
+    Refused: "refused",
+    NoVerdict: "no_verdict",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,25 +67,23 @@ class Collector:
         *,
         portone: PortOneClient,
         outcomes: Pool,
-        settler: Settler,
+        verdicts: Verdicts,
+        booker: Booker,
         gate: SendingGate,
         clock: Clock,
         metrics: Metrics,
         rules: ChargingRules,
-        policy: DunningPolicy,
         limits: CollectorLimits,
-        actor: str,
     ) -> None:
         self._portone = portone
         self._outcomes = outcomes
-        self._settler = settler
+        self._verdicts = verdicts
+        self._booker = booker
         self._gate = gate
         self._clock = clock
         self._metrics = metrics
         self._rules = rules
-        self._policy = policy
         self._limits = limits
-        self._actor = actor
 
     async def send_first(
         self,
@@ -97,7 +104,7 @@ class Collector:
                 await attempts.hand_over_attempts(self._outcomes, [attempt], now=self._clock.now())
                 return
             answer = await self._post(attempt, began=opened)
-        await self._conclude(attempt, answer.outcome, only_send=answer.sends == 1)
+        await self._conclude(attempt, answer, only_send=answer.sends == 1)
 
     async def send_again(self, claimed: ClaimedLook, *, decided: float) -> None:
         """Send the same bytes again under the same key, once that is written down.
@@ -110,7 +117,7 @@ class Collector:
             self._metrics.resends.inc()
             attempt = replace(claimed.attempt, last_sent_at=now)
             answer = await self._post(attempt, began=decided)
-            await self._conclude(attempt, answer.outcome, only_send=False)
+            await self._conclude(attempt, answer, only_send=False)
 
     async def look(self, attempt: Attempt, *, answer: Outcome | None = None) -> Look:
         """Ask PortOne about the attempt, and about its single tries where the payment shows an older one.
@@ -133,53 +140,7 @@ class Collector:
         self._metrics.looks.labels(result=type(found).__name__.lower()).inc()
         return found
 
-    async def settle(self, attempt: Attempt, verdict: Verdict, source: Source) -> None:
-        """Write a verdict and all that follows from it; say so in one line."""
-        decided = settlement.settle(
-            attempt,
-            without_key(verdict, attempt),
-            source,
-            now=self._clock.now(),
-            rules=self._rules,
-            policy=self._policy,
-        )
-        try:
-            settled = await self._settler.settle(decided)
-        except RowRefusedError as error:
-            # Tried again it would be refused again, so a person is told, and the attempt stays open.
-            await self.contradict(attempt, Contradiction(f"the verdict {decided.attempt_status} is refused: {error}"))
-            return
-        if settled:
-            self._tell(decided)
-            return
-        log.warning("attempt.overtaken", attempt_id=attempt.attempt_id, payment_id=attempt.payment_id)
-        if isinstance(verdict, Paid):
-            # Somebody wrote another verdict first, and PortOne has the money: a look puts that right, by name. Later
-            # each time, lest what cannot be put right is asked about without end.
-            soon = charging.next_look(attempt, now=self._clock.now(), rules=self._rules)
-            await attempts.ask_again(self._outcomes, [(attempt, soon)])
-
-    async def verify(self, attempt: Attempt, verified: Verified) -> None:
-        """Write down that PortOne's record of a paid attempt agrees with ours."""
-        await attempts.verify_attempt(
-            self._outcomes,
-            attempt,
-            now=self._clock.now(),
-            transaction_id=verified.transaction_id,
-            refunded_minor=verified.refunded_minor,
-            actor=self._actor,
-        )
-
-    async def contradict(self, attempt: Attempt, contradiction: Contradiction) -> None:
-        """Put a payment that is not what we asked for before a person."""
-        later = self._clock.now() + self._rules.ask_widest
-        new = await attempts.contradict_attempt(
-            self._outcomes, attempt, what=contradiction.what, look_at=later, actor=self._actor
-        )
-        if new:
-            log.error("attempt.contradicted", payment_id=attempt.payment_id, what=contradiction.what)
-
-    async def _post(self, attempt: Attempt, *, began: float) -> Answer:
+    async def _post(self, attempt: Attempt, *, began: float) -> Answer | BookingAnswer:
         assert attempt.request_body is not None, "an open attempt has its request"
         self._gate.charge_begins()
         started = self._clock.monotonic()
@@ -189,16 +150,29 @@ class Collector:
             body=attempt.request_body,
             send_before=began + self._limits.send_window.total_seconds(),
         )
-        answer = await self._portone.charge(order)
-        self._metrics.charge_seconds.observe(self._clock.monotonic() - started)
-        self._metrics.charges.labels(outcome=_OUTCOME_LABELS[type(answer.outcome)]).inc()
+        book = attempt.time_to_pay is not None
+        answer = await schedules.book(self._portone, order) if book else await self._portone.charge(order)
+        seconds, count = (
+            (self._metrics.booking_seconds, self._metrics.bookings)
+            if book
+            else (self._metrics.charge_seconds, self._metrics.charges)
+        )
+        seconds.observe(self._clock.monotonic() - started)
+        count.labels(outcome=_OUTCOME_LABELS[type(answer.outcome)]).inc()
         self._note_channel(answer.outcome)
         return answer
 
-    async def _conclude(self, attempt: Attempt, outcome: Outcome, *, only_send: bool) -> None:
+    async def _conclude(self, attempt: Attempt, answer: Answer | BookingAnswer, *, only_send: bool) -> None:
+        match answer:
+            case BookingAnswer():
+                await self._booker.conclude(attempt, answer.outcome, only_send=only_send)
+            case Answer():
+                await self._conclude_charge(attempt, answer.outcome, only_send=only_send)
+
+    async def _conclude_charge(self, attempt: Attempt, outcome: Outcome, *, only_send: bool) -> None:
         verdict = charging.verdict_of_answer(outcome, only_send=only_send)
         if verdict is not None:
-            await self.settle(attempt, verdict, Source.ANSWER)
+            await self._verdicts.settle(attempt, verdict, Source.ANSWER)
             return
         later = charging.next_look(attempt, now=self._clock.now(), rules=self._rules)
         if not charging.worth_a_look(outcome):
@@ -214,48 +188,16 @@ class Collector:
             case Resend():
                 await attempts.ask_again(self._outcomes, [(attempt, later)])
             case Contradiction():
-                await self.contradict(attempt, weighed)
+                await self._verdicts.contradict(attempt, weighed)
             case _:
-                await self.settle(attempt, weighed, Source.ANSWER if type(weighed) is type(outcome) else Source.LOOK)
+                await self._verdicts.settle(
+                    attempt, weighed, Source.ANSWER if type(weighed) is type(outcome) else Source.LOOK
+                )
 
-    def _note_channel(self, outcome: Outcome) -> None:
+    def _note_channel(self, outcome: Outcome | BookingOutcome) -> None:
         match outcome:
             case Refused(scope=RefusalScope.CHANNEL):
                 log.error("channel.refused", error_type=outcome.error_type)
                 self._gate.channel_refused(outcome.error_type)
-            case Paid() | Declined() | Refused():
+            case Paid() | Declined() | Refused() | Booked():
                 self._gate.channel_answered()
-
-    def _tell(self, done: settlement.Settlement) -> None:
-        attempt = done.attempt
-        self._metrics.settled.labels(verdict=done.attempt_status.value, source=done.source.value).inc()
-        if done.pg_tx_id:
-            self._metrics.amount_minor.labels(currency=attempt.price.currency).inc(attempt.price.amount_minor)
-        log.info(
-            "attempt.settled",
-            cycle_id=attempt.cycle_id,
-            attempt_id=attempt.attempt_id,
-            payment_id=attempt.payment_id,
-            outcome=done.attempt_status.value,
-            cycle=done.cycle_status.value,
-            source=done.source.value,
-            decline_code=done.decline_code,
-            elapsed_ms=round((self._clock.now() - attempt.opened_at).total_seconds() * 1000),
-        )
-
-
-def without_key(verdict: Verdict, attempt: Attempt) -> Verdict:
-    """The verdict with the billing key cut out of its words, should PortOne's record of the payment quote it."""
-    # A payment has no words, and most verdicts are payments: the request is read only where something can be cut.
-    if not isinstance(verdict, Declined | Refused) or attempt.request_body is None:
-        return verdict
-    billing_key = json.loads(attempt.request_body).get("billingKey")
-    if not billing_key:
-        return verdict
-    if isinstance(verdict, Refused):
-        return replace(verdict, message=_cut(verdict.message, billing_key))
-    return replace(verdict, code=_cut(verdict.code, billing_key), message=_cut(verdict.message, billing_key))
-
-
-def _cut(text: str, billing_key: str) -> str:
-    return text.replace(billing_key, "(billing key)")

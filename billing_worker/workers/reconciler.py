@@ -9,15 +9,18 @@ from datetime import datetime, timedelta
 import structlog
 
 from billing_worker.billing import charging
+from billing_worker.billing.booking import Revoke
 from billing_worker.billing.charging import ChargingRules, Contradiction, NothingMore, Resend, Verified, Voided, Wait
 from billing_worker.billing.states import AttemptStatus, Source
 from billing_worker.clock import Clock
 from billing_worker.store import attempts
 from billing_worker.store.attempts import ClaimedLook
 from billing_worker.store.db import Pool
+from billing_worker.workers.booker import Booker
 from billing_worker.workers.collector import Collector
 from billing_worker.workers.gate import SendingGate
 from billing_worker.workers.sweep import Counts, Slots
+from billing_worker.workers.verdicts import Verdicts
 
 log = structlog.get_logger()
 
@@ -33,6 +36,8 @@ class Reconciler:
         claims: Pool,
         outcomes: Pool,
         collector: Collector,
+        verdicts: Verdicts,
+        booker: Booker,
         gate: SendingGate,
         clock: Clock,
         slots: Slots,
@@ -42,6 +47,8 @@ class Reconciler:
         self._claims = claims
         self._outcomes = outcomes
         self._collector = collector
+        self._verdicts = verdicts
+        self._booker = booker
         self._gate = gate
         self._clock = clock
         self._slots = slots
@@ -64,17 +71,36 @@ class Reconciler:
                 self._claims, shard, now=now, lease_until=now + self._lease, limit=room - taken
             )
             for look in claimed:
-                self._slots.start(self._follow(look))
+                self._slots.start(self._follow(look), payment_id=look.attempt.payment_id)
             taken += len(claimed)
             if taken >= room or self._stopping:
                 break
         return Counts(taken, more=room == 0 or taken >= room)
 
     async def _follow(self, claimed: ClaimedLook) -> None:
-        if claimed.attempt.status is AttemptStatus.OPEN:
-            await self._resolve(claimed)
-        else:
+        if claimed.attempt.status is not AttemptStatus.OPEN:
             await self._review(claimed)
+        elif claimed.attempt.time_to_pay is not None:
+            await self._resolve_booking(claimed)
+        else:
+            await self._resolve(claimed)
+
+    async def _resolve_booking(self, claimed: ClaimedLook) -> None:
+        attempt = claimed.attempt
+        weighed = await self._booker.weigh(attempt)
+        decided = self._clock.monotonic()
+        sends = isinstance(weighed, Resend | Voided)
+        if (sends and self._gate.closed()) or self._stopping:
+            await self._ask_later(claimed, charging.next_look(attempt, now=self._clock.now(), rules=self._rules))
+            return
+        match weighed:
+            case Resend():
+                await self._collector.send_again(claimed, decided=decided)
+            # A halt stops charges, and this stops one more. What a database that is not ours says is not done.
+            case Revoke() if not self._gate.by_database():
+                await self._booker.revoke(attempt, weighed)
+            case _:
+                await self._booker.follow(attempt, weighed)
 
     async def _resolve(self, claimed: ClaimedLook) -> None:
         attempt, now, asked_at = claimed.attempt, self._clock.now, self._clock.now()
@@ -89,29 +115,29 @@ class Reconciler:
                 elif isinstance(weighed, Resend):
                     await self._collector.send_again(claimed, decided=decided)
                 else:
-                    await self._collector.settle(attempt, weighed, Source.LOOK)
+                    await self._verdicts.settle(attempt, weighed, Source.LOOK)
             case Wait():
                 log.info("attempt.waits", payment_id=attempt.payment_id, reason=weighed.reason, looks=attempt.looks)
                 await self._ask_later(claimed, weighed.look_at)
             case Contradiction():
-                await self._collector.contradict(attempt, weighed)
+                await self._verdicts.contradict(attempt, weighed)
             case _:
-                await self._collector.settle(attempt, weighed, Source.LOOK)
+                await self._verdicts.settle(attempt, weighed, Source.LOOK)
 
     async def _review(self, claimed: ClaimedLook) -> None:
         attempt, now = claimed.attempt, self._clock.now()
         reviewed = charging.review(attempt, await self._collector.look(attempt), now=now, rules=self._rules)
         match reviewed:
             case Verified():
-                await self._collector.verify(attempt, reviewed)
+                await self._verdicts.verify(attempt, reviewed)
             case NothingMore():
                 await self._ask_later(claimed, None)
             case Wait():
                 await self._ask_later(claimed, reviewed.look_at)
             case Contradiction():
-                await self._collector.contradict(attempt, reviewed)
+                await self._verdicts.contradict(attempt, reviewed)
             case _:
-                await self._collector.settle(attempt, reviewed, Source.LOOK)
+                await self._verdicts.settle(attempt, reviewed, Source.LOOK)
 
     async def _ask_later(self, claimed: ClaimedLook, look_at: datetime | None) -> None:
         await attempts.ask_again(self._outcomes, [(claimed.attempt, look_at)])

@@ -1,15 +1,16 @@
-"""The renewer: opens the next cycle of every subscription whose time has come.
+"""The renewer: opens the next cycle of every subscription whose time has come, or whose time to be booked has.
 
 It works out dates and identifiers from the anchor and the cycle's number; it never sends anything. A subscription
 whose next period cannot be worked out or opened is set aside with its reason, so that it does not stand before the
 others.
 """
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import structlog
 
 from billing_worker.billing import model, periods
+from billing_worker.billing.states import Mode
 from billing_worker.store import cycles, subscriptions
 from billing_worker.store.cycles import NewCycle
 from billing_worker.store.db import Connection, Pool, RowRefusedError, StatementRefusedError
@@ -22,9 +23,10 @@ log = structlog.get_logger()
 class Renewer:
     """Turns due subscriptions into due cycles."""
 
-    def __init__(self, claims: Pool, *, store_id: str, batch_max: int, actor: str) -> None:
+    def __init__(self, claims: Pool, *, store_id: str, lead: timedelta, batch_max: int, actor: str) -> None:
         self._claims = claims
         self._store_id = store_id
+        self._lead = lead  # how long before it is due a cycle of schedule mode is opened
         self._batch_max = batch_max
         self._actor = actor
 
@@ -34,7 +36,7 @@ class Renewer:
         A subscription several periods behind comes up again.
         """
         opened = 0
-        shards = await subscriptions.shards_to_renew(self._claims, now)
+        shards = await subscriptions.shards_to_renew(self._claims, now, lead_until=now + self._lead)
         for shard in shards:
             opened += await self._renew(shard, now)
         return Counts(opened, more=bool(shards) and opened > 0)
@@ -50,7 +52,7 @@ class Renewer:
 
     async def _open_one_by_one(self, shard: int, now: datetime) -> int:
         async with self._claims.transaction() as transaction:
-            due = await subscriptions.lock_due_subscriptions(transaction, shard, now=now, limit=self._batch_max)
+            due = await self._lock_due(transaction, shard, now)
             return sum([await self._open_alone(transaction, one) for one in due])
 
     async def _open_alone(self, transaction: Connection, due: DueSubscription) -> int:
@@ -66,13 +68,18 @@ class Renewer:
 
     async def _open_together(self, shard: int, now: datetime) -> int:
         async with self._claims.transaction() as transaction:
-            due = await subscriptions.lock_due_subscriptions(transaction, shard, now=now, limit=self._batch_max)
+            due = await self._lock_due(transaction, shard, now)
             new = [cycle for one in due if (cycle := await self._next_cycle(transaction, one)) is not None]
             return await cycles.open_cycles(transaction, new, store_id=self._store_id)
 
+    async def _lock_due(self, transaction: Connection, shard: int, now: datetime) -> list[DueSubscription]:
+        return await subscriptions.lock_due_subscriptions(
+            transaction, shard, now=now, lead_until=now + self._lead, limit=self._batch_max
+        )
+
     async def _next_cycle(self, transaction: Connection, due: DueSubscription) -> NewCycle | None:
         try:
-            return new_cycle(due, store_id=self._store_id)
+            return new_cycle(due, store_id=self._store_id, lead=self._lead)
         except ValueError as error:
             await self._hold(transaction, due, str(error))
             return None
@@ -82,13 +89,14 @@ class Renewer:
         await subscriptions.hold_subscription(transaction, due, reason=reason, actor=self._actor)
 
 
-def new_cycle(due: DueSubscription, *, store_id: str) -> NewCycle:
+def new_cycle(due: DueSubscription, *, store_id: str, lead: timedelta) -> NewCycle:
     """The cycle that a subscription owes next, and when the one after it is due.
 
     Raises ValueError for an impossible cadence.
     """
     cadence = due.cadence()
     period = periods.nth_period(cadence, due.next_cycle_number)
+    due_at = periods.due_at(cadence, period)
     following = periods.nth_period(cadence, due.next_cycle_number + 1)
     return NewCycle(
         shard=due.shard,
@@ -97,9 +105,11 @@ def new_cycle(due: DueSubscription, *, store_id: str) -> NewCycle:
         cycle_number=due.next_cycle_number,
         period_start_on=period.start_on,
         period_end_on=period.end_on,
-        due_at=periods.due_at(cadence, period),
+        due_at=due_at,
         price=due.price,
         order_name=due.order_name,
         payment_id=model.payment_id(store_id=store_id, business_key=due.business_key, period_start_on=period.start_on),
         next_due_at=periods.due_at(cadence, following),
+        mode=due.mode,
+        claimable_at=due_at - lead if due.mode is Mode.SCHEDULE else due_at,
     )

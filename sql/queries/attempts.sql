@@ -2,34 +2,48 @@
 -- The intent: the attempt, its key and the exact bytes, committed before one of them leaves. The guard is the claim's epoch:
 -- who has lost the lease, or whose cycle was skipped meanwhile, opens nothing. look_at is when the reconciler takes over.
 -- After a failover to a server that lacks the last commits, ids and epochs are given out again: payment_id says whose they are.
+-- A booking is charged days later, so it is opened only while its subscription says what the request says. Whoever changes or ends
+-- the subscription locks it first and then looks for open bookings: either that lock shows here, or this attempt shows there. It is
+-- not waited for, since an import may hold it for long and direct charges stand in the same batch.
 WITH input AS (
     SELECT *
-    FROM unnest($1::smallint[], $2::bigint[], $3::text[], $4::bigint[], $5::integer[], $6::text[], $7::bytea[], $8::bytea[])
-        AS i (shard, cycle_id, payment_id, claim_epoch, attempt_number, idempotency_key, request_body, request_sha256)
+    FROM unnest($1::smallint[], $2::bigint[], $3::text[], $4::bigint[], $5::integer[], $6::text[], $7::bytea[], $8::bytea[],
+                $9::timestamptz[], $10::text[])
+        AS i (shard, cycle_id, payment_id, claim_epoch, attempt_number, idempotency_key, request_body, request_sha256,
+              time_to_pay, billing_key)
+), bookable AS MATERIALIZED (
+    SELECT i.shard, i.cycle_id
+    FROM input i
+    JOIN billing.cycles c ON c.shard = i.shard AND c.cycle_id = i.cycle_id
+    JOIN billing.subscriptions s ON s.shard = c.shard AND s.subscription_id = c.subscription_id
+    WHERE i.time_to_pay IS NOT NULL AND c.mode = 'schedule' AND s.status <> 'cancelled' AND s.billing_key = i.billing_key
+      AND s.amount_minor = c.amount_minor AND s.order_name = c.order_name
+    FOR SHARE OF s SKIP LOCKED
 ), moved AS (
     UPDATE billing.cycles c
     SET status = 'collecting', fruitless_claims = 0, attempts_count = i.attempt_number
     FROM input i
     WHERE c.shard = i.shard AND c.cycle_id = i.cycle_id AND c.payment_id = i.payment_id AND c.claim_epoch = i.claim_epoch
       AND c.status = 'due' AND c.attempts_count = i.attempt_number - 1
+      AND (i.time_to_pay IS NULL OR (i.shard, i.cycle_id) IN (SELECT shard, cycle_id FROM bookable))
     RETURNING c.shard, c.cycle_id, c.subscription_id, c.store_id, c.payment_id, c.amount_minor, c.currency, c.declines_count,
-              c.first_declined_at, i.attempt_number, i.idempotency_key, i.request_body, i.request_sha256
+              c.first_declined_at, c.due_at, i.attempt_number, i.idempotency_key, i.request_body, i.request_sha256, i.time_to_pay
 ), opened AS (
     INSERT INTO billing.attempts (shard, cycle_id, subscription_id, attempt_number, payment_id, idempotency_key, amount_minor,
-                                  currency, request_body, request_sha256, opened_at, last_sent_at, look_at, worker)
+                                  currency, request_body, request_sha256, opened_at, last_sent_at, look_at, worker, time_to_pay)
     SELECT shard, cycle_id, subscription_id, attempt_number, payment_id, idempotency_key, amount_minor, currency, request_body,
-           request_sha256, $9, $9, $10, $11
+           request_sha256, $11, $11, $12, $13, time_to_pay
     FROM moved
-    RETURNING shard, attempt_id, cycle_id, subscription_id, payment_id, amount_minor, currency
+    RETURNING shard, attempt_id, cycle_id, subscription_id, payment_id, amount_minor, currency, time_to_pay
 ), entered AS (
-    INSERT INTO billing.ledger (shard, subscription_id, kind, cycle_id, attempt_id, payment_id, amount_minor, currency, source,
+    INSERT INTO billing.ledger (shard, subscription_id, kind, cycle_id, attempt_id, payment_id, amount_minor, currency, code, source,
                                 actor, recorded_at, sequence, previous_hash, entry_hash)
-    SELECT shard, subscription_id, 'intent', cycle_id, attempt_id, payment_id, amount_minor, currency, 'rule', $11,
-           clock_timestamp(), 0, '', ''
+    SELECT shard, subscription_id, 'intent', cycle_id, attempt_id, payment_id, amount_minor, currency,
+           CASE WHEN time_to_pay IS NULL THEN '' ELSE 'schedule' END, 'rule', $13, clock_timestamp(), 0, '', ''
     FROM opened
     ORDER BY shard, subscription_id, cycle_id
 )
-SELECT o.attempt_id, o.payment_id, m.store_id, m.declines_count, m.first_declined_at,
+SELECT o.attempt_id, o.payment_id, m.store_id, m.due_at, m.declines_count, m.first_declined_at,
        ARRAY(SELECT a.transaction_id FROM billing.attempts a
              WHERE m.attempt_number > 1 AND a.shard = o.shard AND a.cycle_id = o.cycle_id AND a.transaction_id IS NOT NULL)
            AS older_transaction_ids
@@ -39,7 +53,8 @@ JOIN moved m ON m.shard = o.shard AND m.cycle_id = o.cycle_id;
 -- name: settle_attempts
 -- A batch of verdicts with their entries and events, in one statement and so in one transaction. An attempt or a cycle that is
 -- no longer in the status the verdict was decided on is left alone, and its entries with it. So is one whose id, after a failover,
--- belongs to another: the idempotency key says whose verdict it is.
+-- belongs to another: the idempotency key says whose verdict it is. A cycle of schedule mode that is due again before its time takes
+-- its subscription's price, and after it where the change came in time and only its booking was late to end; one that stays held while its booking is taken back keeps its reason.
 WITH input AS (
     SELECT *
     FROM unnest($1::smallint[], $2::bigint[], $3::text[], $4::bigint[], $5::text[], $6::timestamptz[], $7::text[], $8::text[],
@@ -49,7 +64,9 @@ WITH input AS (
               claimable_at, held_reason, look_at, transaction_id, pg_tx_id, paid_at, decline_code, decline_message,
               declines_added, source)
 ), locked AS MATERIALIZED (
-    SELECT i.*, a.subscription_id, a.payment_id, a.currency
+    SELECT i.*, a.subscription_id, a.payment_id, a.currency,
+           i.cycle_status = 'due' AND c.mode = 'schedule'
+               AND (c.due_at > $20::timestamptz OR a.revoke_reason = 'price') AS repriced
     FROM input i
     JOIN billing.cycles c ON c.shard = i.shard AND c.cycle_id = i.cycle_id
     JOIN billing.attempts a ON a.shard = i.shard AND a.attempt_id = i.attempt_id
@@ -72,7 +89,15 @@ WITH input AS (
     WHERE a.shard = l.shard AND a.attempt_id = l.attempt_id
 ), cycles_moved AS (
     UPDATE billing.cycles c
-    SET status = l.cycle_status, claimable_at = coalesce(l.claimable_at, c.claimable_at), held_reason = l.held_reason,
+    SET status = l.cycle_status, claimable_at = coalesce(l.claimable_at, c.claimable_at),
+        held_reason = CASE WHEN l.attempt_status = 'revoked' AND l.cycle_status = c.status THEN c.held_reason
+                           ELSE l.held_reason END,
+        amount_minor = CASE WHEN l.repriced THEN (SELECT s.amount_minor FROM billing.subscriptions s
+                                               WHERE s.shard = c.shard AND s.subscription_id = c.subscription_id)
+                            ELSE c.amount_minor END,
+        order_name = CASE WHEN l.repriced THEN (SELECT s.order_name FROM billing.subscriptions s
+                                             WHERE s.shard = c.shard AND s.subscription_id = c.subscription_id)
+                          ELSE c.order_name END,
         paid_at = l.paid_at, declines_count = c.declines_count + l.declines_added,
         first_declined_at = CASE WHEN l.declines_added > 0 THEN coalesce(c.first_declined_at, $20::timestamptz) ELSE c.first_declined_at END
     FROM locked l
@@ -132,8 +157,8 @@ WITH picked AS MATERIALIZED (
 )
 SELECT a.shard, a.attempt_id, a.cycle_id, a.subscription_id, a.attempt_number, a.payment_id, a.idempotency_key, a.amount_minor,
        a.currency, a.status, a.request_body, a.opened_at, a.last_sent_at, a.looks, a.look_epoch, a.settled_at,
-       a.pg_tx_id, s.business_key,
-       c.cycle_number, c.store_id, c.status AS cycle_status, c.attempts_count, c.declines_count, c.first_declined_at,
+       a.pg_tx_id, a.time_to_pay, a.schedule_id, a.revoke_reason, s.business_key,
+       c.cycle_number, c.store_id, c.due_at, c.status AS cycle_status, c.attempts_count, c.declines_count, c.first_declined_at,
        ARRAY(SELECT o.transaction_id FROM billing.attempts o
              WHERE o.shard = a.shard AND o.cycle_id = a.cycle_id AND o.attempt_number < a.attempt_number
                AND o.transaction_id IS NOT NULL) AS older_transaction_ids
@@ -142,21 +167,45 @@ JOIN billing.cycles c ON c.shard = a.shard AND c.cycle_id = a.cycle_id
 JOIN billing.subscriptions s ON s.shard = a.shard AND s.subscription_id = a.subscription_id;
 
 -- name: note_resend
--- Committed before the bytes leave again. The epoch is the fence: whoever was overtaken sends nothing.
+-- Committed before the bytes leave again. The epoch is the fence: whoever was overtaken sends nothing. Nor is a booking made again
+-- that is to be taken back.
 UPDATE billing.attempts
 SET last_sent_at = $5, look_at = $6
-WHERE shard = $1 AND attempt_id = $2 AND idempotency_key = $3 AND look_epoch = $4 AND status = 'open'
+WHERE shard = $1 AND attempt_id = $2 AND idempotency_key = $3 AND look_epoch = $4 AND status = 'open' AND revoke_reason IS NULL
 RETURNING attempt_id;
+
+-- name: note_booked
+-- PortOne has the booking: its name is written down and entered once, and the same name again changes nothing. Where the booking is
+-- to be taken back, which may have been ordered while it was being sent, the look is not put off.
+WITH noted AS (
+    UPDATE billing.attempts
+    SET schedule_id = $4, look_at = CASE WHEN revoke_reason IS NULL THEN $5 ELSE look_at END
+    WHERE shard = $1 AND attempt_id = $2 AND idempotency_key = $3 AND status = 'open' AND time_to_pay IS NOT NULL
+      AND schedule_id IS NULL
+    RETURNING shard, attempt_id, subscription_id, cycle_id, payment_id, amount_minor, currency
+), entered AS (
+    INSERT INTO billing.ledger (shard, subscription_id, kind, cycle_id, attempt_id, payment_id, amount_minor, currency, message,
+                                source, actor, recorded_at, sequence, previous_hash, entry_hash)
+    SELECT shard, subscription_id, 'scheduled', cycle_id, attempt_id, payment_id, amount_minor, currency, $4, $6, $7,
+           clock_timestamp(), 0, '', ''
+    FROM noted
+)
+SELECT attempt_id FROM noted
+UNION ALL
+SELECT attempt_id FROM billing.attempts
+WHERE shard = $1 AND attempt_id = $2 AND idempotency_key = $3 AND status = 'open' AND schedule_id = $4;
 
 -- name: ask_again
 -- The look told nothing final, or there is nothing more to ask (NULL). Who slept over it must not take the lease from a resend
--- that somebody has begun since: a look beside it sees nothing, and would send once more.
+-- that somebody has begun since: a look beside it sees nothing, and would send once more. Nor does who did not know yet that a booking
+-- is to be taken back put that off until its time has come.
 UPDATE billing.attempts a
 SET look_at = i.look_at
-FROM unnest($1::smallint[], $2::bigint[], $3::text[], $4::timestamptz[], $5::timestamptz[])
-    AS i (shard, attempt_id, idempotency_key, last_sent_at, look_at)
+FROM unnest($1::smallint[], $2::bigint[], $3::text[], $4::timestamptz[], $5::text[], $6::timestamptz[])
+    AS i (shard, attempt_id, idempotency_key, last_sent_at, revoke_reason, look_at)
 WHERE a.shard = i.shard AND a.attempt_id = i.attempt_id AND a.idempotency_key = i.idempotency_key
-  AND (a.status <> 'open' OR (i.look_at IS NOT NULL AND a.last_sent_at = i.last_sent_at));
+  AND (a.status <> 'open' OR (i.look_at IS NOT NULL AND a.last_sent_at = i.last_sent_at
+                              AND a.revoke_reason IS NOT DISTINCT FROM i.revoke_reason));
 
 -- name: verify_attempt
 -- PortOne's record agrees with what we asked for. What it says has been refunded, beyond what is entered, is entered.
@@ -223,9 +272,11 @@ WHERE a.shard = i.shard AND a.attempt_id = i.attempt_id AND a.idempotency_key = 
 
 -- name: look_soon
 -- Somebody asks about one payment_id, whatever its attempts' status: the newest attempt is looked at next. One that its sender
--- still has is left until the lease ends, since a look beside a call under way sees nothing and may send a second time.
+-- still has is left until the lease ends, since a look beside a call under way sees nothing and may send a second time. A booking that
+-- PortOne has is no longer being sent.
 WITH newest AS MATERIALIZED (
-    SELECT a.shard, a.attempt_id, a.look_at, a.status = 'open' AND a.look_epoch = 0 AND a.look_at > $3 AS being_sent
+    SELECT a.shard, a.attempt_id, a.look_at,
+           a.status = 'open' AND a.look_epoch = 0 AND a.schedule_id IS NULL AND a.look_at > $3 AS being_sent
     FROM billing.cycles c
     CROSS JOIN LATERAL (
         SELECT * FROM billing.attempts o
@@ -238,7 +289,7 @@ WITH newest AS MATERIALIZED (
     UPDATE billing.attempts a SET look_at = $3
     FROM newest n
     WHERE NOT n.being_sent AND a.shard = n.shard AND a.attempt_id = n.attempt_id
-      AND NOT (a.status = 'open' AND a.look_epoch = 0 AND a.look_at > $3)
+      AND NOT (a.status = 'open' AND a.look_epoch = 0 AND a.schedule_id IS NULL AND a.look_at > $3)
 )
 SELECT shard, attempt_id, CASE WHEN being_sent THEN look_at ELSE $3 END AS look_at, being_sent FROM newest;
 
@@ -246,7 +297,7 @@ SELECT shard, attempt_id, CASE WHEN being_sent THEN look_at ELSE $3 END AS look_
 -- Every attempt on one payment_id, by way of its cycle: the shard is not known, and 64 probes of an index find it.
 SELECT a.business_key, a.payment_id, a.attempt_number, a.idempotency_key, a.amount_minor, a.currency, a.status, a.source,
        a.opened_at, a.settled_at, a.look_at, a.looks, a.pg_tx_id, a.transaction_id, a.paid_at, a.decline_code, a.decline_message,
-       a.verified_at, a.contradiction, a.worker, a.request_sha256
+       a.verified_at, a.contradiction, a.worker, a.request_sha256, a.time_to_pay, a.schedule_id, a.revoke_reason
 FROM billing.cycle_list c
 JOIN billing.attempt_list a ON a.shard = c.shard AND a.cycle_id = c.cycle_id
 WHERE c.shard = ANY ($1::smallint[]) AND c.payment_id = $2

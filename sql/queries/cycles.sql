@@ -16,7 +16,8 @@ ORDER BY oldest.claimable_at;
 -- Takes the oldest due cycles of one shard. claimable_at moves forward to the lease's end, so a claimed row leaves the front
 -- of the index; the epoch fences off whoever held the row before. The CTE is materialised so that the limit is taken once.
 -- Either suspects or others: a row that kills whoever claims it must have no batch to take with it. Picked ids come as an array,
--- or a plan made for any limit would read every cycle of the shard to join with them.
+-- or a plan made for any limit would read every cycle of the shard to join with them. Until its time has come, a cycle of schedule
+-- mode is claimed at its subscription's price.
 WITH picked AS MATERIALIZED (
     SELECT cycle_id
     FROM billing.cycles
@@ -26,12 +27,20 @@ WITH picked AS MATERIALIZED (
     FOR NO KEY UPDATE SKIP LOCKED
 ), claimed AS (
     UPDATE billing.cycles c
-    SET claimable_at = $3, claim_epoch = c.claim_epoch + 1, fruitless_claims = c.fruitless_claims + 1
+    SET claimable_at = $3, claim_epoch = c.claim_epoch + 1, fruitless_claims = c.fruitless_claims + 1,
+        amount_minor = CASE WHEN c.mode = 'schedule' AND c.due_at > $2
+                            THEN (SELECT s.amount_minor FROM billing.subscriptions s
+                                  WHERE s.shard = c.shard AND s.subscription_id = c.subscription_id)
+                            ELSE c.amount_minor END,
+        order_name = CASE WHEN c.mode = 'schedule' AND c.due_at > $2
+                          THEN (SELECT s.order_name FROM billing.subscriptions s
+                                WHERE s.shard = c.shard AND s.subscription_id = c.subscription_id)
+                          ELSE c.order_name END
     WHERE c.shard = $1 AND c.cycle_id = ANY (ARRAY(SELECT cycle_id FROM picked))
     RETURNING c.*
 )
 SELECT c.shard, c.cycle_id, c.subscription_id, c.cycle_number, c.payment_id, c.amount_minor, c.currency, c.order_name,
-       c.due_at, c.claim_epoch, c.fruitless_claims, c.attempts_count, s.business_key, s.status AS subscription_status,
+       c.due_at, c.mode, c.claim_epoch, c.fruitless_claims, c.attempts_count, s.business_key, s.status AS subscription_status,
        s.customer_id, s.customer_name, s.customer_phone, s.customer_email, s.billing_key
 FROM claimed c
 JOIN billing.subscriptions s ON s.shard = c.shard AND s.subscription_id = c.subscription_id;
@@ -67,7 +76,8 @@ SELECT payment_id FROM moved;
 
 -- name: skip_cycle
 -- A named person decides not to collect a period. An attempt that is still open is closed with it, by the same hand: its
--- truth is looked at again afterwards, like that of every attempt that was closed unpaid.
+-- truth is looked at again afterwards, like that of every attempt that was closed unpaid. A booking is not closed so, or PortOne
+-- would still charge at its time: it stays open until it has been taken back.
 WITH moved AS (
     UPDATE billing.cycles SET status = 'skipped', held_reason = NULL
     WHERE shard = ANY ($1::smallint[]) AND payment_id = $2 AND status IN ('due', 'given_up', 'held')
@@ -76,8 +86,12 @@ WITH moved AS (
     UPDATE billing.attempts a
     SET status = 'voided', request_body = NULL, settled_at = clock_timestamp(), source = 'operator', look_at = $5, looks = 0
     FROM moved
-    WHERE a.shard = moved.shard AND a.cycle_id = moved.cycle_id AND a.status = 'open'
+    WHERE a.shard = moved.shard AND a.cycle_id = moved.cycle_id AND a.status = 'open' AND a.time_to_pay IS NULL
     RETURNING a.shard, a.subscription_id, a.cycle_id, a.attempt_id, a.payment_id, a.currency
+), revoked AS (
+    UPDATE billing.attempts a SET revoke_reason = coalesce(a.revoke_reason, 'skipped'), look_at = $6
+    FROM moved
+    WHERE a.shard = moved.shard AND a.cycle_id = moved.cycle_id AND a.status = 'open' AND a.time_to_pay IS NOT NULL
 ), entered AS (
     INSERT INTO billing.ledger (shard, subscription_id, kind, cycle_id, attempt_id, payment_id, currency, code, message, source,
                                 actor, recorded_at, sequence, previous_hash, entry_hash)
@@ -92,14 +106,35 @@ WITH moved AS (
 SELECT count(*) AS moved FROM moved;
 
 -- name: retry_cycle
--- A named person orders another try: the dunning count begins anew. Never while an attempt is open.
-WITH moved AS (
+-- A named person orders another try: the dunning count begins anew. Never while a charge is open. A booking that is still out is
+-- taken back first: the cycle is due when that is settled. A cycle of schedule mode whose time has not come takes its
+-- subscription's price: it may have changed while the cycle was held.
+WITH booked AS MATERIALIZED (
+    SELECT a.shard, a.cycle_id, a.attempt_id
+    FROM billing.cycles c
+    JOIN billing.attempts a ON a.shard = c.shard AND a.cycle_id = c.cycle_id AND a.status = 'open' AND a.time_to_pay IS NOT NULL
+    WHERE c.shard = ANY ($1::smallint[]) AND c.payment_id = $2 AND c.status = 'held'
+    FOR NO KEY UPDATE OF c, a
+), moved AS (
     UPDATE billing.cycles c
-    SET status = 'due', held_reason = NULL, claimable_at = $5, fruitless_claims = 0, declines_count = 0, first_declined_at = NULL
+    SET status = CASE WHEN c.cycle_id IN (SELECT cycle_id FROM booked) THEN 'collecting' ELSE 'due' END, held_reason = NULL, claimable_at = $5, fruitless_claims = 0, declines_count = 0, first_declined_at = NULL,
+        amount_minor = CASE WHEN c.mode = 'schedule' AND c.due_at > $5 AND c.cycle_id NOT IN (SELECT cycle_id FROM booked)
+                            THEN (SELECT s.amount_minor FROM billing.subscriptions s
+                                  WHERE s.shard = c.shard AND s.subscription_id = c.subscription_id)
+                            ELSE c.amount_minor END,
+        order_name = CASE WHEN c.mode = 'schedule' AND c.due_at > $5 AND c.cycle_id NOT IN (SELECT cycle_id FROM booked)
+                          THEN (SELECT s.order_name FROM billing.subscriptions s
+                                WHERE s.shard = c.shard AND s.subscription_id = c.subscription_id)
+                          ELSE c.order_name END
     WHERE c.shard = ANY ($1::smallint[]) AND c.payment_id = $2 AND c.status IN ('given_up', 'held')
       AND NOT EXISTS (SELECT 1 FROM billing.attempts a
-                      WHERE a.shard = c.shard AND a.cycle_id = c.cycle_id AND a.status = 'open')
+                      WHERE a.shard = c.shard AND a.cycle_id = c.cycle_id AND a.status = 'open' AND a.time_to_pay IS NULL)
     RETURNING c.shard, c.subscription_id, c.cycle_id, c.payment_id, c.currency
+), taken_back AS (
+    UPDATE billing.attempts a SET revoke_reason = coalesce(a.revoke_reason, 'retried'), look_at = $5, contradiction = NULL
+    FROM booked b
+    JOIN moved m ON m.shard = b.shard AND m.cycle_id = b.cycle_id
+    WHERE a.shard = b.shard AND a.attempt_id = b.attempt_id
 ), entered AS (
     INSERT INTO billing.ledger (shard, subscription_id, kind, cycle_id, payment_id, currency, code, message, source, actor,
                                 recorded_at, sequence, previous_hash, entry_hash)
@@ -147,11 +182,12 @@ FROM (
     ) AS two
 ) AS due
 CROSS JOIN (
-    -- A held cycle's attempt is open too, and waits for a person who has it on the list already.
-    SELECT count(*) AS open_attempts, min(a.opened_at) AS oldest_open_at
-    FROM billing.cycles c
+    -- A held cycle's attempt is open too, and waits for a person who has it on the list already. A booking is open for days before
+    -- its time, and nothing is wrong with it until that has come.
+    SELECT count(*) AS open_attempts, min(greatest(a.opened_at, a.time_to_pay)) AS oldest_open_at
+    FROM generate_series(0, 63) AS s (shard)
+    JOIN billing.cycles c ON c.shard = s.shard::smallint AND c.status = 'collecting' AND c.due_at <= $1
     JOIN billing.attempts a ON a.shard = c.shard AND a.cycle_id = c.cycle_id AND a.status = 'open'
-    WHERE c.status = 'collecting'
 ) AS open;
 
 -- name: accept_cycle
@@ -176,11 +212,16 @@ WITH cycle AS (
 SELECT count(*) AS moved FROM accepted;
 
 -- name: hold_cycle
--- A named person sets aside a cycle that is being collected. Its attempt stays open, so that no other can be sent.
+-- A named person sets aside a cycle that is being collected. Its attempt stays open, so that no other can be sent; a booking is
+-- taken back, or it would be charged whatever the person decides.
 WITH moved AS (
     UPDATE billing.cycles SET status = 'held', held_reason = $3
     WHERE shard = ANY ($1::smallint[]) AND payment_id = $2 AND status = 'collecting'
     RETURNING shard, subscription_id, cycle_id, payment_id, currency
+), revoked AS (
+    UPDATE billing.attempts a SET revoke_reason = coalesce(a.revoke_reason, 'held'), look_at = $5
+    FROM moved
+    WHERE a.shard = moved.shard AND a.cycle_id = moved.cycle_id AND a.status = 'open' AND a.time_to_pay IS NOT NULL
 ), entered AS (
     INSERT INTO billing.ledger (shard, subscription_id, kind, cycle_id, payment_id, currency, code, message, source, actor,
                                 recorded_at, sequence, previous_hash, entry_hash)

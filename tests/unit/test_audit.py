@@ -66,7 +66,7 @@ def test_a_payment_and_its_entries_tell_one_story() -> None:
     assert list(disagreements([], [], [])) == []
 
 
-@pytest.mark.parametrize("status", ["declined", "refused", "voided"])
+@pytest.mark.parametrize("status", ["declined", "refused", "voided", "revoked"])
 def test_an_attempt_that_ended_unpaid_and_its_entry_tell_one_story(status: str) -> None:
     attempt = replace(ATTEMPT, status=status, pg_tx_id=None)
 
@@ -83,7 +83,7 @@ def test_an_open_attempt_has_its_intent_and_no_outcome() -> None:
     ]
 
 
-@pytest.mark.parametrize("earlier", ["declined", "refused", "voided"])
+@pytest.mark.parametrize("earlier", ["declined", "refused", "voided", "revoked"])
 def test_a_late_payment_is_one_story_only_with_its_correction(earlier: str) -> None:
     late, corrected = an_entry(4, "paid"), an_entry(3, "corrected", amount_minor=None)
 
@@ -205,7 +205,9 @@ def test_an_attempt_of_another_cycle_is_not_this_cycle_s() -> None:
     assert found == ["subscription 1, entry 4 (mismatch): its attempt is not one of the cycle's"]
 
 
-@pytest.mark.parametrize("kind", ["intent", "paid", "declined", "refused", "voided", "refunded"])
+@pytest.mark.parametrize(
+    "kind", ["intent", "paid", "declined", "refused", "voided", "scheduled", "revoked", "refunded"]
+)
 @pytest.mark.parametrize("changes", [{"cycle_id": None}, {"attempt_id": None}])
 def test_an_entry_about_an_attempt_names_it_and_its_cycle(kind: str, changes: dict[str, object]) -> None:
     found = faults(INTENT, PAID, an_entry(9, kind, **changes))
@@ -276,3 +278,57 @@ def test_a_correction_excuses_no_second_payment() -> None:
 
 def test_a_refund_without_an_amount_gives_nothing_back() -> None:
     assert faults(INTENT, PAID, an_entry(3, "refunded"), an_entry(4, "refunded", amount_minor=None)) == []
+
+
+# --- bookings -------------------------------------------------------------------------------------------------------
+
+BOOKING = replace(ATTEMPT, status="revoked", pg_tx_id=None, booking=True)
+BOOKED_STORY = (INTENT, an_entry(2, "scheduled"), an_entry(3, "revoked"))
+DEARER = replace(UNPAID_CYCLE, amount_minor=12_900)
+
+
+@pytest.mark.parametrize("status", ["revoked", "refused", "voided", "declined"])
+def test_a_booking_that_came_to_nothing_may_have_been_of_another_price(status: str) -> None:
+    ended = replace(BOOKING, status=status)
+
+    assert faults(INTENT, an_entry(2, "scheduled"), an_entry(3, status), cycle=DEARER, attempt=ended) == []
+
+
+def test_a_charge_that_came_to_nothing_may_not() -> None:
+    attempt = replace(ATTEMPT, status="declined", pg_tx_id=None)
+
+    found = faults(INTENT, an_entry(2, "declined"), cycle=DEARER, attempt=attempt)
+
+    assert "subscription 1, entry 2 (declined): its amount is not the cycle's" in found
+    assert "payment rb1abc, attempt 21: its amount or currency is not the cycle's" in found
+
+
+def test_a_booking_that_is_open_or_paid_is_of_its_cycle_s_price() -> None:
+    open_found = faults(INTENT, cycle=replace(DEARER, status="collecting"), attempt=replace(BOOKING, status="open"))
+    paid_found = faults(INTENT, PAID, cycle=replace(CYCLE, amount_minor=1), attempt=replace(ATTEMPT, booking=True))
+
+    assert "payment rb1abc, attempt 21: its amount or currency is not the cycle's" in open_found
+    assert "payment rb1abc, attempt 21: its amount or currency is not the cycle's" in paid_found
+
+
+def test_a_booking_is_still_in_its_cycle_s_currency_and_its_entries_of_its_own_amount() -> None:
+    in_dollars = faults(*BOOKED_STORY, cycle=replace(DEARER, currency="USD"), attempt=BOOKING)
+    of_another = faults(INTENT, an_entry(2, "scheduled", amount_minor=1), an_entry(3, "revoked"), attempt=BOOKING)
+
+    assert "payment rb1abc, attempt 21: its amount or currency is not the cycle's" in in_dollars
+    assert "subscription 1, entry 2 (scheduled): its amount is not the attempt's" in of_another
+
+
+@pytest.mark.parametrize(
+    ("booking", "times", "found"),
+    [
+        (True, 0, []),
+        (True, 1, []),
+        (True, 2, ["payment rb1abc, attempt 21: is a booking, and has 2 scheduled entries"]),
+        (False, 1, ["payment rb1abc, attempt 21: is no booking, and has 1 scheduled entries"]),
+    ],
+)
+def test_what_is_no_booking_is_not_scheduled_and_a_booking_once(booking: bool, times: int, found: list[str]) -> None:
+    scheduled = (an_entry(number, "scheduled") for number in range(2, 2 + times))
+
+    assert faults(INTENT, *scheduled, an_entry(9, "paid"), attempt=replace(ATTEMPT, booking=booking)) == found

@@ -1,4 +1,4 @@
-"""Charging decisions: the next step of a due cycle, and what answers and looks prove. Silence proves nothing."""
+"""Charging decisions: what answers and looks prove. Silence proves nothing."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -6,12 +6,8 @@ from datetime import timedelta
 import pytest
 
 from billing_worker.billing.charging import (
-    ATTEMPTS_MAX,
     Contradiction,
-    Hold,
-    OpenAttempt,
     Resend,
-    Skip,
     Voided,
     Wait,
     Weighed,
@@ -20,12 +16,11 @@ from billing_worker.billing.charging import (
     needs_transactions,
     newest_of_attempt,
     next_look,
-    next_step,
     verdict_of_answer,
     weigh,
     worth_a_look,
 )
-from billing_worker.billing.model import Attempt, idempotency_key
+from billing_worker.billing.model import Attempt
 from billing_worker.billing.outcomes import (
     PAYMENT_PENDING,
     Absent,
@@ -38,8 +33,8 @@ from billing_worker.billing.outcomes import (
     Refused,
     Unanswered,
 )
-from billing_worker.billing.states import AttemptStatus, CycleStatus, SubscriptionStatus
-from tests.builders import NOON, a_claimed_cycle, a_payment, an_attempt, some_rules
+from billing_worker.billing.states import AttemptStatus, CycleStatus
+from tests.builders import NOON, a_payment, an_attempt, some_rules
 
 RULES = some_rules()
 PAID = Paid("pg-1", NOON)
@@ -59,52 +54,6 @@ def weighed(
 ) -> Weighed:
     now = NOON + after
     return weigh(attempt, answer, look, asked_at=now - slept, now=now, rules=RULES)
-
-
-# --- the next step --------------------------------------------------------------------------------------------------
-
-
-def test_a_due_cycle_is_tried_under_the_next_number_and_its_own_key() -> None:
-    cycle = a_claimed_cycle(attempts_count=2)
-
-    step = next_step(cycle, RULES)
-
-    assert step == OpenAttempt(3, idempotency_key(cycle.payment_id, 3))
-
-
-def test_a_cancelled_subscription_s_cycle_is_not_collected() -> None:
-    cycle = a_claimed_cycle(subscription_status=SubscriptionStatus.CANCELLED)
-
-    assert isinstance(next_step(cycle, RULES), Skip)
-
-
-def test_a_period_already_owed_is_collected_while_its_subscription_is_held() -> None:
-    cycle = a_claimed_cycle(subscription_status=SubscriptionStatus.HELD)
-
-    assert isinstance(next_step(cycle, RULES), OpenAttempt)
-
-
-def test_a_cycle_that_is_claimed_again_and_again_without_an_attempt_is_put_before_a_person() -> None:
-    last, beyond = a_claimed_cycle(fruitless_claims=5), a_claimed_cycle(fruitless_claims=6)
-
-    assert isinstance(next_step(last, RULES), OpenAttempt)
-    assert isinstance(next_step(beyond, RULES), Hold)
-
-
-def test_a_cycle_that_was_tried_a_hundred_times_is_put_before_a_person() -> None:
-    assert isinstance(next_step(a_claimed_cycle(attempts_count=ATTEMPTS_MAX - 1), RULES), OpenAttempt)
-    assert isinstance(next_step(a_claimed_cycle(attempts_count=ATTEMPTS_MAX), RULES), Hold)
-
-
-def test_whoever_is_not_tried_is_told_apart_in_words() -> None:
-    cancelled = a_claimed_cycle(subscription_status=SubscriptionStatus.CANCELLED)
-
-    assert next_step(cancelled, RULES) == Skip("subscription cancelled")
-    # The claim that finds the cycle has opened nothing yet: only those before it were fruitless.
-    assert next_step(a_claimed_cycle(fruitless_claims=6), RULES) == Hold("claimed 5 times without an attempt")
-    assert next_step(a_claimed_cycle(attempts_count=ATTEMPTS_MAX), RULES) == Hold(
-        f"not collected in {ATTEMPTS_MAX} attempts"
-    )
 
 
 # --- what an answer proves ------------------------------------------------------------------------------------------

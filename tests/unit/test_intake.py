@@ -14,6 +14,7 @@ from billing_worker.billing.csv_rows import CELL_CHARS_MAX, Fault, decoded, shap
 from billing_worker.billing.intake import FAULTS_MAX, periods_past
 from billing_worker.billing.money import Money
 from billing_worker.billing.periods import Cadence, PeriodUnit, known_zones, nth_period
+from billing_worker.billing.states import Mode
 from tests.intake_rows import ROW, SECRET, csv_of, only_fault, plan_of, read
 
 
@@ -24,17 +25,20 @@ def test_a_row_becomes_a_plan_with_the_defaults_of_its_empty_cells() -> None:
     assert plan.price == Money(9900, "KRW")
     assert plan.cadence == Cadence(PeriodUnit.MONTH, 1, date(2026, 1, 31), "Asia/Seoul", time(10, 0))
     assert plan.first_cycle_number == 1
+    assert plan.mode is Mode.CHARGE
     assert plan.customer.name == "김하늘"
     assert plan.line == 2
 
 
 def test_every_column_may_be_given() -> None:
     plan = plan_of(
-        currency="KRW", period_unit="week", period_count="2", zone="UTC", charge_at="23:59", start_on="2026-02-01"
-    )
+        currency="KRW", period_unit="week", period_count="2", zone="UTC", charge_at="23:59", start_on="2026-02-01",
+        mode="schedule",
+    )  # fmt: skip
 
     assert plan.cadence == Cadence(PeriodUnit.WEEK, 2, date(2026, 1, 31), "UTC", time(23, 59))
     assert plan.first_cycle_number == 2
+    assert plan.mode is Mode.SCHEDULE
 
 
 @pytest.mark.parametrize(
@@ -55,6 +59,8 @@ def test_every_column_may_be_given() -> None:
         ("currency", "USD", "must be one of KRW at KPN"),
         ("currency", "krw", "must be one of"),
         ("period_unit", "fortnight", "must be one of day, week, month, year"),
+        ("mode", "book", "must be one of charge, schedule"),
+        ("mode", "Schedule", "must be one of charge, schedule"),
         ("period_count", "0", "zero"),
         ("period_count", "367", "between 1 and 366"),
         ("period_count", "1.5", "decimal point"),

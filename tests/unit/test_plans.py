@@ -86,6 +86,11 @@ def test_only_another_currency_is_called_other_money() -> None:
     assert (zone.column, zone.reason) == ("zone", "moves dates; end this subscription and add another")
 
 
+def test_the_mode_may_change() -> None:
+    assert changes(plan_of(), plan_of(mode="schedule")) == (Change("mode", "charge", "schedule"),)
+    assert refused_changes(plan_of(), plan_of(mode="schedule")) == ()
+
+
 def test_another_payer_is_a_change_and_no_address_is_quoted() -> None:
     first, new = plan_of(customer_email="a@example.com"), plan_of(customer_id="cust-2", customer_email="b@example.com")
 

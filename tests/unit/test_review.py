@@ -70,7 +70,7 @@ def test_what_a_person_is_shown_says_what_portone_tells_otherwise() -> None:
     assert shown(Absent()) == Contradiction("PortOne answered paid and now knows no such payment")
 
 
-CLOSED_UNPAID = [AttemptStatus.DECLINED, AttemptStatus.REFUSED, AttemptStatus.VOIDED]
+CLOSED_UNPAID = [AttemptStatus.DECLINED, AttemptStatus.REFUSED, AttemptStatus.VOIDED, AttemptStatus.REVOKED]
 
 
 @pytest.mark.parametrize("status", CLOSED_UNPAID)

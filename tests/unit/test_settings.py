@@ -235,6 +235,7 @@ def test_none_ends_dunning_at_the_first_decline_and_decimals_are_days() -> None:
             {
                 "BILLING_RESEND_UNTIL_SECONDS": "10000",
                 "BILLING_PORTONE_READ_SECONDS": "600",
+                "BILLING_SCHEDULE_NEAR_SECONDS": "800",
                 "BILLING_CLOCK_SKEW_MAX_SECONDS": "155",
                 "BILLING_ATTEMPT_LEASE_SECONDS": "800",
                 "BILLING_SHUTDOWN_GRACE_SECONDS": "800",
@@ -245,6 +246,7 @@ def test_none_ends_dunning_at_the_first_decline_and_decimals_are_days() -> None:
             {
                 "BILLING_RESEND_UNTIL_SECONDS": "10000",
                 "BILLING_SEND_WINDOW_SECONDS": "600",
+                "BILLING_SCHEDULE_NEAR_SECONDS": "800",
                 "BILLING_CLOCK_SKEW_MAX_SECONDS": "120",
                 "BILLING_ATTEMPT_LEASE_SECONDS": "800",
                 "BILLING_SHUTDOWN_GRACE_SECONDS": "800",
@@ -256,6 +258,12 @@ def test_none_ends_dunning_at_the_first_decline_and_decimals_are_days() -> None:
         ({"BILLING_CLAIM_BATCH_MAX": "321"}, "BILLING_CLAIM_BATCH_MAX"),
         ({"BILLING_ASK_FIRST_SECONDS": "3601"}, "BILLING_ASK_FIRST_SECONDS"),
         ({"BILLING_UNRESOLVED_WARN_SECONDS": "7200"}, "BILLING_UNRESOLVED_WARN_SECONDS"),
+        ({"BILLING_SCHEDULE_NEAR_SECONDS": "110"}, "BILLING_SCHEDULE_NEAR_SECONDS"),
+        (
+            {"BILLING_SCHEDULE_NEAR_SECONDS": "3600", "BILLING_SCHEDULE_LEAD_SECONDS": "3600"},
+            "BILLING_SCHEDULE_NEAR_SECONDS",
+        ),
+        ({"BILLING_SCHEDULE_LOST_AFTER_SECONDS": "80"}, "BILLING_SCHEDULE_LOST_AFTER_SECONDS"),
     ],
 )
 def test_settings_that_contradict_each_other_are_refused(environ: dict[str, str], blamed: str) -> None:

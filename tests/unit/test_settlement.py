@@ -1,5 +1,6 @@
 """Settlements: every verdict on every attempt leaves legal statuses, and money is entered once."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 
@@ -8,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, multiple, rule
 
-from billing_worker.billing.charging import Verdict, Voided
+from billing_worker.billing.charging import Revoked, Verdict, Voided
 from billing_worker.billing.dunning import counts_as_decline
 from billing_worker.billing.model import Attempt
 from billing_worker.billing.outcomes import Declined, Paid, RefusalScope, Refused
@@ -23,6 +24,7 @@ from billing_worker.billing.states import (
     may_move,
 )
 from tests.builders import NOON, a_policy, an_attempt, some_rules
+from tests.sound_bookings import a_booking
 
 RULES = some_rules()
 POLICY = a_policy()
@@ -36,6 +38,7 @@ PAID = Paid("pg-1", NOON)
 UNPAID = [SOFT, HARD, NO_CARD, DELETED, BAD_REQUEST, NO_CHANNEL, Voided()]
 
 verdicts = st.sampled_from([PAID, Paid("pg-1", NOON, "tx-1", refunded_minor=4000), *UNPAID])
+verdicts_of_any = verdicts | st.just(Revoked())
 sources = st.sampled_from([Source.ANSWER, Source.LOOK])
 
 
@@ -117,7 +120,9 @@ def test_a_voided_attempt_makes_its_cycle_due_at_once() -> None:
     assert (kinds(done), done.declines_added) == ([EntryKind.VOIDED], 0)
 
 
-@pytest.mark.parametrize("status", [AttemptStatus.DECLINED, AttemptStatus.REFUSED, AttemptStatus.VOIDED])
+@pytest.mark.parametrize(
+    "status", [AttemptStatus.DECLINED, AttemptStatus.REFUSED, AttemptStatus.VOIDED, AttemptStatus.REVOKED]
+)
 def test_a_late_payment_is_a_correction_by_name(status: AttemptStatus) -> None:
     done = settled(an_attempt(status=status, cycle_status=CycleStatus.GIVEN_UP), PAID, Source.LOOK)
 
@@ -144,6 +149,57 @@ def test_a_verdict_does_not_take_a_cycle_from_the_person_who_decides(verdict: Ve
     assert done.held_reason
 
 
+@pytest.mark.parametrize("reason", ["cancelled", "price", "card", "moved"])
+def test_a_booking_that_was_taken_back_makes_its_cycle_due_at_once(reason: str) -> None:
+    done = settled(a_booking(revoke_reason=reason), Revoked(), Source.LOOK)
+
+    assert (done.attempt_status, done.cycle_status, done.claimable_at) == (AttemptStatus.REVOKED, CycleStatus.DUE, NOON)
+    assert (kinds(done), done.entries[0].code, done.declines_added) == ([EntryKind.REVOKED], reason, 0)
+    assert done.events == ()
+
+
+@pytest.mark.parametrize("status", [CycleStatus.HELD, CycleStatus.SKIPPED])
+@pytest.mark.parametrize("verdict", [Revoked(), Voided(), SOFT, BAD_REQUEST], ids=repr)
+def test_what_a_person_decided_stands_when_the_booking_has_ended(status: CycleStatus, verdict: Verdict) -> None:
+    done = settled(a_booking(cycle_status=status, revoke_reason="held"), verdict, Source.LOOK)
+
+    assert (done.cycle_status, done.cycle_from, done.claimable_at) == (status, frozenset({status}), None)
+    assert (done.held_reason is None) == (status is CycleStatus.SKIPPED)
+
+
+def test_nothing_is_taken_back_without_a_reason() -> None:
+    with pytest.raises(AssertionError):
+        settled(a_booking(), Revoked())
+
+
+@pytest.mark.parametrize("verdict", [NO_CARD, DELETED, BAD_REQUEST], ids=repr)
+def test_a_refused_booking_is_no_decline_and_is_charged_when_it_is_due(verdict: Verdict) -> None:
+    # given
+    booking = a_booking(declines_count=99, first_declined_at=NOON)
+
+    # when
+    done = settled(booking, verdict)
+
+    # then
+    assert (done.attempt_status, done.cycle_status) == (AttemptStatus.REFUSED, CycleStatus.DUE)
+    assert done.claimable_at == booking.due_at
+    assert (kinds(done), done.declines_added, done.events) == ([EntryKind.REFUSED], 0, ())
+
+
+def test_a_booking_that_a_broken_channel_refused_may_be_booked_again_after_a_pause() -> None:
+    done = settled(a_booking(), NO_CHANNEL)
+
+    assert (done.cycle_status, done.claimable_at) == (CycleStatus.DUE, NOON + POLICY.channel_pause)
+
+
+def test_a_booking_that_was_declined_is_dunned_as_a_charge_is() -> None:
+    charge, booking = settled(an_attempt(), SOFT, Source.LOOK), settled(a_booking(), SOFT, Source.LOOK)
+    hard = settled(a_booking(), HARD, Source.LOOK)
+
+    assert replace(booking, attempt=charge.attempt) == charge
+    assert hard.cycle_status is CycleStatus.GIVEN_UP
+
+
 @pytest.mark.parametrize("status", [status for status in AttemptStatus if status is not AttemptStatus.OPEN])
 @pytest.mark.parametrize("verdict", UNPAID, ids=repr)
 def test_only_an_open_attempt_can_end_unpaid(status: AttemptStatus, verdict: Verdict) -> None:
@@ -160,6 +216,17 @@ def test_whatever_the_pg_writes_the_ledger_can_keep(code: str, message: str) -> 
         assert len(text) <= 500
         assert "\x00" not in text
         assert text.encode().decode() == text
+
+
+def is_open_booking(attempt: Attempt) -> bool:
+    return attempt.status is AttemptStatus.OPEN and attempt.time_to_pay is not None
+
+
+def skipped(attempt: Attempt) -> Attempt:
+    """What a person's skip leaves of an attempt: a booking is still to be taken back."""
+    if is_open_booking(attempt):
+        return replace(attempt, revoke_reason="skipped")
+    return replace(attempt, status=AttemptStatus.VOIDED) if attempt.status is AttemptStatus.OPEN else attempt
 
 
 class OneCycle(RuleBasedStateMachine):
@@ -203,17 +270,31 @@ class OneCycle(RuleBasedStateMachine):
 
     @rule()
     def an_attempt_is_opened(self) -> None:
+        self.open(an_attempt)
+
+    @rule()
+    def a_charge_is_booked(self) -> None:
+        self.open(a_booking)
+
+    def open(self, make: Callable[..., Attempt]) -> None:
         if self.cycle is CycleStatus.DUE:
             number = len(self.attempts) + 1
-            self.attempts.append(an_attempt(cycle_id=self.cycle_id, attempt_number=number))
+            self.attempts.append(make(cycle_id=self.cycle_id, attempt_number=number))
             self.move_cycle(CycleStatus.COLLECTING)
 
-    @rule(target=decisions, verdict=verdicts, source=sources, back=st.sampled_from([0, 0, 0, 1, 2]))
+    @rule()
+    def the_booking_is_to_be_taken_back(self) -> None:
+        self.attempts = [
+            replace(attempt, revoke_reason="price") if is_open_booking(attempt) else attempt
+            for attempt in self.attempts
+        ]
+
+    @rule(target=decisions, verdict=verdicts_of_any, source=sources, back=st.sampled_from([0, 0, 0, 1, 2]))
     def a_verdict_is_reached(self, verdict: Verdict, source: Source, back: int) -> object:
         decision = self.decided(verdict, source, back)
         return multiple() if decision is None else decision
 
-    @rule(verdict=verdicts, source=sources)
+    @rule(verdict=verdicts_of_any, source=sources)
     def an_attempt_is_opened_and_settled(self, verdict: Verdict, source: Source) -> None:
         self.an_attempt_is_opened()
         decision = self.decided(verdict, source, 0)
@@ -229,7 +310,8 @@ class OneCycle(RuleBasedStateMachine):
             return None
         attempt = self.standing(self.attempts[-1 - back])
         closed = attempt.status is not AttemptStatus.OPEN
-        if attempt.status is AttemptStatus.PAID or (closed and not isinstance(verdict, Paid)):
+        unasked = isinstance(verdict, Revoked) and attempt.revoke_reason is None
+        if attempt.status is AttemptStatus.PAID or (closed and not isinstance(verdict, Paid)) or unasked:
             return None  # no such decision is made
         return settle(attempt, verdict, source, now=self.now, rules=RULES, policy=POLICY)
 
@@ -279,10 +361,7 @@ class OneCycle(RuleBasedStateMachine):
     def a_person_skips_the_cycle(self) -> None:
         if self.attempts and self.cycle in {CycleStatus.DUE, CycleStatus.GIVEN_UP, CycleStatus.HELD}:
             self.move_cycle(CycleStatus.SKIPPED)
-            self.attempts = [
-                replace(attempt, status=AttemptStatus.VOIDED) if attempt.status is AttemptStatus.OPEN else attempt
-                for attempt in self.attempts
-            ]
+            self.attempts = [skipped(attempt) for attempt in self.attempts]
 
     @invariant()
     def money_is_entered_once_and_only_for_a_paid_cycle(self) -> None:
@@ -292,8 +371,9 @@ class OneCycle(RuleBasedStateMachine):
     @invariant()
     def at_most_one_attempt_is_open_and_its_cycle_says_so(self) -> None:
         count = len(self.open_attempts())
+        booked = {CycleStatus.SKIPPED} if any(map(is_open_booking, self.attempts)) else set()
         assert count <= 1
-        assert not count or self.cycle in {CycleStatus.COLLECTING, CycleStatus.HELD}
+        assert not count or self.cycle in {CycleStatus.COLLECTING, CycleStatus.HELD} | booked
         assert count or self.cycle is not CycleStatus.COLLECTING
 
     @invariant()

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from hypothesis import strategies as st
 
-from billing_worker.billing.charging import Verdict, Voided
+from billing_worker.billing.charging import Revoked, Verdict, Voided
 from billing_worker.billing.ledger import Entry
 from billing_worker.billing.model import Attempt
 from billing_worker.billing.outcomes import Declined, Paid, RefusalScope, Refused
@@ -17,6 +17,7 @@ from billing_worker.billing.states import (
     Source,
 )
 from tests.builders import A_PAYMENT_ID, NOON, a_policy, an_attempt, some_rules
+from tests.sound_bookings import TIME, a_booking
 
 RULES = some_rules()
 POLICY = a_policy()
@@ -251,3 +252,82 @@ def test_an_entry_says_nothing_that_it_was_not_given() -> None:
 
     assert (bare.amount_minor, bare.pg_tx_id) == (None, None)
     assert (bare.code, bare.message, bare.actor) == ("", "", "")
+
+
+def test_everything_that_a_revoked_booking_writes() -> None:
+    booking = a_booking(revoke_reason="price")
+
+    assert settled(booking, Revoked(), Source.LOOK) == Settlement(
+        attempt=booking,
+        source=Source.LOOK,
+        attempt_status=AttemptStatus.REVOKED,
+        cycle_from=frozenset({CycleStatus.COLLECTING}),
+        cycle_status=CycleStatus.DUE,
+        entries=(Entry(EntryKind.REVOKED, Source.LOOK, amount_minor=9900, code="price"),),
+        events=(),
+        claimable_at=NOON,
+        look_at=RECHECK_AT,
+        decline_code="price",
+        decline_message="",
+    )
+
+
+def test_everything_that_a_refused_booking_writes() -> None:
+    booking = a_booking()
+
+    assert settled(booking, NO_CARD) == Settlement(
+        attempt=booking,
+        source=Source.ANSWER,
+        attempt_status=AttemptStatus.REFUSED,
+        cycle_from=frozenset({CycleStatus.COLLECTING}),
+        cycle_status=CycleStatus.DUE,
+        entries=(
+            Entry(
+                EntryKind.REFUSED, Source.ANSWER, amount_minor=9900, code="BILLING_KEY_NOT_FOUND", message="no such key"
+            ),
+        ),
+        events=(),
+        claimable_at=TIME,
+        look_at=RECHECK_AT,
+        decline_code="BILLING_KEY_NOT_FOUND",
+        decline_message="no such key",
+    )
+
+
+def test_everything_that_a_decline_on_a_skipped_cycle_writes() -> None:
+    # given
+    booking = a_booking(cycle_status=CycleStatus.SKIPPED, revoke_reason="skipped")
+    told = {"code": "51", "message": "잔액부족", "retry_at": None}
+
+    # when, then
+    assert settled(booking, SOFT, Source.LOOK) == Settlement(
+        attempt=booking,
+        source=Source.LOOK,
+        attempt_status=AttemptStatus.DECLINED,
+        cycle_from=frozenset({CycleStatus.SKIPPED}),
+        cycle_status=CycleStatus.SKIPPED,
+        entries=(Entry(EntryKind.DECLINED, Source.LOOK, amount_minor=9900, code="51", message="잔액부족"),),
+        events=(Event("charge.declined", NAMED | told),),
+        look_at=RECHECK_AT,
+        transaction_id="tx-1",
+        decline_code="51",
+        decline_message="잔액부족",
+        declines_added=1,
+    )
+
+
+def test_a_booking_that_was_paid_before_it_was_taken_back_pays_its_skipped_cycle() -> None:
+    # given
+    skipped = a_booking(cycle_status=CycleStatus.SKIPPED, revoke_reason="skipped")
+
+    # when
+    done = settled(skipped, PAID, Source.LOOK)
+
+    # then
+    assert done.cycle_from == frozenset({CycleStatus.COLLECTING, CycleStatus.HELD, CycleStatus.SKIPPED})
+    assert (done.attempt_status, done.cycle_status) == (AttemptStatus.PAID, CycleStatus.PAID)
+    assert [entry.kind for entry in done.entries] == [EntryKind.PAID]
+
+
+def test_nothing_is_settled_from_a_skipped_cycle_but_a_booking() -> None:
+    assert settled(an_attempt(cycle_status=CycleStatus.SKIPPED), SOFT).cycle_from == frozenset()

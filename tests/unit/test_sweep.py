@@ -5,11 +5,12 @@ from collections.abc import Callable
 from datetime import datetime
 
 import pytest
+from structlog.testing import capture_logs
 
 from billing_worker.store.db import DatabaseGoneError
 from billing_worker.telemetry import Metrics
 from billing_worker.workers.sweep import Counts, Slots, Sweep
-from tests.builders import NOON, FakeClock
+from tests.builders import A_PAYMENT_ID, NOON, FakeClock
 
 
 class Passes:
@@ -40,6 +41,27 @@ async def test_a_ring_makes_passes_until_nothing_is_left() -> None:
     await a_sweep(worker).ring()
 
     assert worker.made == [NOON] * 3
+
+
+async def test_a_ring_during_a_pass_is_answered_by_one_more_and_never_beside_it() -> None:
+    # given
+    at_once: list[int] = []
+    rings: list[asyncio.Task[None]] = []
+
+    def ring_twice() -> None:
+        at_once.append(len(worker.made))
+        if len(worker.made) == 1:
+            rings.extend(asyncio.create_task(sweep.ring()) for _ in range(2))
+
+    worker = Passes(Counts(1), Counts(), during=ring_twice)
+    sweep = a_sweep(worker)
+
+    # when
+    await sweep.ring()
+    await asyncio.gather(*rings)
+
+    # then
+    assert at_once == [1, 2]
 
 
 @pytest.mark.parametrize("error", [DatabaseGoneError("gone"), ValueError("a mistake of ours"), KeyError("row")])
@@ -111,7 +133,7 @@ async def test_every_call_has_a_slot_and_gives_it_back() -> None:
 
     # when
     for _ in range(3):
-        slots.start(call())
+        slots.start(call(), payment_id=A_PAYMENT_ID)
     full = (slots.free, slots.busy, await slots.wait_free(1, 0.01))
     go.set()
     await slots.drained()
@@ -130,7 +152,7 @@ async def test_whoever_waits_for_slots_goes_on_when_enough_are_free() -> None:
         await end.wait()
 
     for end in ends:
-        slots.start(call(end))
+        slots.start(call(end), payment_id=A_PAYMENT_ID)
 
     # when
     waiting = asyncio.create_task(slots.wait_free(2, 5))
@@ -157,13 +179,32 @@ async def test_a_call_that_fails_gives_its_slot_back_and_ends_nothing_else() -> 
         done.append("works")
 
     # when
-    slots.start(fails())
-    slots.start(works())
+    slots.start(fails(), payment_id=A_PAYMENT_ID)
+    slots.start(works(), payment_id=A_PAYMENT_ID)
     await slots.drained()
 
     # then
     assert done == ["works"]
     assert slots.free == 2
+
+
+@pytest.mark.parametrize(
+    ("error", "event"), [(ValueError("a mistake of ours"), "call.failed"), (DatabaseGoneError("gone"), "call.cut_off")]
+)
+async def test_a_call_that_fails_is_logged_with_the_payment_that_it_was_about(error: Exception, event: str) -> None:
+    # given
+    slots = Slots(1)
+
+    async def fails() -> None:
+        raise error
+
+    # when
+    with capture_logs() as lines:
+        slots.start(fails(), payment_id=A_PAYMENT_ID)
+        await slots.drained()
+
+    # then
+    assert [(line["event"], line["payment_id"]) for line in lines] == [(event, A_PAYMENT_ID)]
 
 
 async def test_draining_lets_a_call_start_another_one_and_waits_for_both() -> None:
@@ -175,11 +216,11 @@ async def test_draining_lets_a_call_start_another_one_and_waits_for_both() -> No
         done.append("second")
 
     async def first() -> None:
-        slots.start(second())
+        slots.start(second(), payment_id=A_PAYMENT_ID)
         await asyncio.sleep(0)
 
     # when
-    slots.start(first())
+    slots.start(first(), payment_id=A_PAYMENT_ID)
     await slots.drained()
 
     # then

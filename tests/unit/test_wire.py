@@ -15,8 +15,8 @@ from billing_worker.billing.outcomes import (
     RefusalScope,
     Refused,
 )
+from billing_worker.portone.fields import MESSAGE_CHARACTERS_MAX
 from billing_worker.portone.wire import (
-    MESSAGE_CHARACTERS_MAX,
     RETRY_AFTER_SECONDS_MAX,
     charge_body,
     read_charge,
