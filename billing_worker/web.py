@@ -1,4 +1,4 @@
-"""The three pages that machines read: /livez, /readyz and /metrics.
+"""The three pages that machines read, /livez, /readyz and /metrics, and the server that any pages of ours are on.
 
 Liveness asks only whether the sweeps still move and never the database: a restart cures no outage of Postgres.
 Readiness asks the database, briefly. What to answer is decided by the callables that the pages are given; this module
@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from dataclasses import dataclass
 
 import uvicorn
 from prometheus_client import CollectorRegistry
@@ -28,6 +29,18 @@ READINESS_SECONDS = 1.5
 CONNECTIONS_MAX = 64
 KEEP_ALIVE_SECONDS = 5
 BACKLOG = 64
+
+
+@dataclass(frozen=True, slots=True)
+class ServerLimits:
+    """How many connections are kept, for how long without a request, and by which protocol of uvicorn's kind."""
+
+    connections_max: int = CONNECTIONS_MAX
+    keep_alive_seconds: int = KEEP_ALIVE_SECONDS
+    protocol: type[asyncio.Protocol] | None = None
+
+
+PAGES = ServerLimits()
 
 # How long an answer under way may delay the end of the daemon.
 SHUTDOWN_SECONDS = 2
@@ -55,13 +68,13 @@ def create_app(*, liveness: Liveness, readiness: Readiness, registry: CollectorR
 
 
 @contextlib.asynccontextmanager
-async def serve(app: Starlette, address: str) -> AsyncIterator[str]:
+async def serve(app: Starlette, address: str, *, limits: ServerLimits = PAGES) -> AsyncIterator[str]:
     """Serve the app in this loop while the block runs; gives the address with the port in use.
 
     Raises OSError when the address cannot be listened on: uvicorn, binding by itself, would end the program instead.
     """
     listener = _listen(address)
-    server = _GuestServer(_config(app))
+    server = _GuestServer(_config(app, limits))
     serving = asyncio.create_task(server.serve(sockets=[listener]), name="web")
     try:
         await _started(server, serving)
@@ -80,16 +93,18 @@ class _GuestServer(uvicorn.Server):
         yield
 
 
-def _config(app: Starlette) -> uvicorn.Config:
+def _config(app: Starlette, limits: ServerLimits) -> uvicorn.Config:
     return uvicorn.Config(
         app,
+        http=limits.protocol or "auto",
+        ws="none",
         log_config=None,
         access_log=False,
         lifespan="off",
         server_header=False,
-        limit_concurrency=CONNECTIONS_MAX,
+        limit_concurrency=limits.connections_max,
         backlog=BACKLOG,
-        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_keep_alive=limits.keep_alive_seconds,
         timeout_graceful_shutdown=SHUTDOWN_SECONDS,
     )
 

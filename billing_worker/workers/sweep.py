@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Coroutine
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any, Protocol
 
 import structlog
@@ -35,7 +36,7 @@ class Worker(Protocol):
 
 
 class Sweep:
-    """A worker behind a bell. Rings that come while a pass is under way are the scheduler's to drop."""
+    """A worker behind a bell. A ring that comes while passes are under way is answered by one more pass."""
 
     def __init__(self, name: str, worker: Worker, clock: Clock, metrics: Metrics) -> None:
         self.name = name
@@ -43,6 +44,7 @@ class Sweep:
         self._clock = clock
         self._metrics = metrics
         self._stopping = False
+        self._rung_again = False
         self._idle = asyncio.Event()
         self._idle.set()
         self._beat_at = clock.monotonic()
@@ -61,10 +63,15 @@ class Sweep:
 
     async def ring(self) -> None:
         """Make passes until nothing is left to do."""
+        self._rung_again = True
+        if not self._idle.is_set():
+            return
         self._idle.clear()
         try:
-            more = True
-            while more and not self._stopping:
+            more = False
+            while (more or self._rung_again) and not self._stopping:
+                # Before the pass: what rings during it may be about rows that the pass has not seen.
+                self._rung_again = False
                 more = await self._pass()
         finally:
             self._idle.set()
@@ -107,11 +114,11 @@ class Slots:
         """How many calls are in flight."""
         return len(self._tasks)
 
-    def start(self, call: Coroutine[Any, Any, None]) -> None:
-        """Run the call in a slot. The caller has looked at `free`."""
+    def start(self, call: Coroutine[Any, Any, None], *, payment_id: str) -> None:
+        """Run the call about that payment in a slot. The caller has looked at `free`."""
         task = asyncio.get_running_loop().create_task(call)
         self._tasks.add(task)
-        task.add_done_callback(self._ended)
+        task.add_done_callback(partial(self._ended, payment_id))
 
     async def wait_free(self, wanted: int, timeout_seconds: float) -> int:
         """Wait until that many slots are free or the time is over; returns how many are."""
@@ -132,12 +139,12 @@ class Slots:
         while self._tasks:
             await asyncio.wait(set(self._tasks))
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
+    def _ended(self, payment_id: str, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         self._freed.set()
         error = None if task.cancelled() else task.exception()
         # Either way the attempt stays open in the database, and the reconciler follows it.
         if isinstance(error, DatabaseGoneError):
-            log.warning("call.cut_off", reason=str(error))
+            log.warning("call.cut_off", payment_id=payment_id, reason=str(error))
         elif error:
-            log.error("call.failed", exc_info=error)
+            log.error("call.failed", payment_id=payment_id, exc_info=error)

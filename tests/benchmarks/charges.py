@@ -147,7 +147,7 @@ async def _prepare(dsn: str, due: int, future: int) -> None:
     plans = [(_plan(number, cadence), first_due_at) for number in range(due)]
     for start in range(0, due, 1000):
         await subscriptions.add_subscriptions(database.claims, plans[start : start + 1000])
-    renewer = Renewer(database.claims, store_id=STORE_ID, batch_max=1000, actor="benchmark")
+    renewer = Renewer(database.claims, store_id=STORE_ID, lead=dt.timedelta(), batch_max=1000, actor="benchmark")
     while (await renewer.run_once(started)).more:
         continue
     await connection.execute("VACUUM ANALYZE")

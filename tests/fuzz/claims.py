@@ -125,7 +125,10 @@ def _is_place(column: str, text: str) -> bool:
 
 
 def environment_is_read_safely(environ: Mapping[str, str], secrets: tuple[str, ...]) -> None:
-    """An environment is settings, or problems that each name their variable; no secret shows in either."""
+    """An environment is settings, or problems that each name their variable; no secret shows in either.
+
+    Where the settings are taken, that is said of what is a secret of theirs: nobody can know another one by its looks.
+    """
     try:
         settings = load_settings(environ)
     except SettingsFault as caught:
@@ -137,7 +140,12 @@ def environment_is_read_safely(environ: Mapping[str, str], secrets: tuple[str, .
     if fault is not None:
         _assert_problems(fault)
     for secret in secrets:
-        assert_shows_no(secret, shown)
+        if fault is not None or _is_held(secret, environ):
+            assert_shows_no(secret, shown)
+
+
+def _is_held(secret: str, environ: Mapping[str, str]) -> bool:
+    return secret == environ.get("BILLING_PORTONE_API_SECRET") or secret in environ.get("BILLING_DATABASE_URL", "")
 
 
 def _assert_problems(fault: SettingsFault) -> None:

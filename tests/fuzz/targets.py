@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 _STATUSES = (200, 201, 400, 401, 404, 409, 429, 500, 502, 503)
 
 # Kept as source and imported late: atheris must see the worker's modules being imported to watch them.
-TARGETS = ("answer_bytes", "charges", "csv_bytes", "csv_files", "environments", "looks")
+TARGETS = ("answer_bytes", "charges", "csv_bytes", "csv_files", "environments", "looks", "webhook_bytes")
 
 
 def seeds(target: str) -> list[bytes]:
@@ -27,12 +27,15 @@ def seeds(target: str) -> list[bytes]:
         case "csv_bytes":
             header = b"business_key,customer_id,customer_name,billing_key,amount,anchor_on\n"
             return [header, header + b"a,b,c,d,9900,2026-01-31\n", b"\xef\xbb\xbf" + header]
+        case "webhook_bytes":
+            bodies = (b'{"type":"Transaction.Paid","data":{"paymentId":"a"}}', b'{"payment_id":"a","status":"Paid"}')
+            return [b"\0" + body for body in bodies] + [b"\1payment_id=a&tx_id=b&status=Paid"]
         case _:
             return [random.Random(number).randbytes(2000) for number in range(16)]
 
 
 def _target(name: str) -> Callable[[bytes], object]:
-    from tests.fuzz import answers, claims, inputs  # noqa: PLC0415 - inside atheris' watch
+    from tests.fuzz import answers, claims, inputs, posts  # noqa: PLC0415 - inside atheris' watch
 
     def answer_bytes(raw: bytes) -> None:
         answer = answers.RawAnswer(_STATUSES[raw[0] % len(_STATUSES)] if raw else 200, {}, raw[1:])
@@ -56,7 +59,12 @@ def _target(name: str) -> Callable[[bytes], object]:
         test = freely(decorate(claim))
         fuzz: Callable[[bytes], object] = test.hypothesis.fuzz_one_input
         return fuzz
-    return {"answer_bytes": answer_bytes, "csv_bytes": claims.file_is_read_safely}[name]
+    raw_targets = {
+        "answer_bytes": answer_bytes,
+        "csv_bytes": claims.file_is_read_safely,
+        "webhook_bytes": posts.bytes_are_read_safely,
+    }
+    return raw_targets[name]
 
 
 def _main() -> None:
