@@ -17,28 +17,29 @@ from datetime import timedelta
 import structlog
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
-from billing_worker import telemetry, web
-from billing_worker.billing.charging import ChargingRules
-from billing_worker.billing.deployment import Ours
-from billing_worker.billing.dunning import DunningPolicy
-from billing_worker.billing.model import ClaimedCycle
+from billing_worker import bounds, telemetry, web, webhooks
 from billing_worker.clock import SystemClock
 from billing_worker.notify import Systemd
-from billing_worker.portone import wire
-from billing_worker.portone.client import ClientOptions, PortOneClient
+from billing_worker.portone.client import PortOneClient
+from billing_worker.portone.webhook import Verifier
 from billing_worker.settings import Settings
+from billing_worker.settings.fields import webhook_secrets_of
 from billing_worker.store import control, db, migrate
 from billing_worker.store.db import Database, Executor
 from billing_worker.store.deployment import Acceptance
+from billing_worker.webhooks import InboxWriter
 from billing_worker.workers import fitness
-from billing_worker.workers.charger import Charger, ChargerLimits, slots_for
-from billing_worker.workers.collector import Collector, CollectorLimits
+from billing_worker.workers.booker import Booker
+from billing_worker.workers.charger import Charger, slots_for
+from billing_worker.workers.collector import Collector
 from billing_worker.workers.gate import SendingGate
+from billing_worker.workers.listener import Doorbell, Listener
 from billing_worker.workers.reconciler import Reconciler
 from billing_worker.workers.renewer import Renewer
 from billing_worker.workers.sentry import Alone, Sentry
 from billing_worker.workers.settler import Settler
 from billing_worker.workers.sweep import Slots, Sweep, Worker
+from billing_worker.workers.verdicts import Verdicts
 from billing_worker.workers.watcher import Watcher, WatcherLimits
 
 log = structlog.get_logger()
@@ -85,16 +86,20 @@ class Daemon:
         self._charges = slots_for(settings.portone_in_flight_max)
         self._looks = Slots(settings.reconcile_batch_max)
         self.metrics.in_flight.set_function(lambda: self._charges.busy)
-        collector = self._make_collector(portone)
+        verdicts = self._make_verdicts()
+        booker = self._make_booker(portone, verdicts)
+        collector = self._make_collector(portone, verdicts, booker)
         self._charger = self._make_charger(portone, collector)
         self._reconciler = Reconciler(
             claims=database.claims,
             outcomes=database.outcomes,
             collector=collector,
+            verdicts=verdicts,
+            booker=booker,
             gate=self._gate,
             clock=clock,
             slots=self._looks,
-            rules=charging_rules(settings),
+            rules=bounds.charging_rules(settings),
             lease=timedelta(seconds=settings.attempt_lease_seconds),
         )
         self._sentry = Sentry(
@@ -103,11 +108,14 @@ class Daemon:
             self._gate,
             clock,
             self.metrics,
-            ours=ours(settings),
+            ours=bounds.ours(settings),
             actor=self.name,
             look_again=database.look_again,
         )
-        self._sweeps = self._make_sweeps()
+        self._reconcile_bell = Doorbell(lambda: self._sweep("reconcile").ring())
+        self._listen_bell = Doorbell(lambda: self._sweep("listen").ring())
+        self._sweeps = self._make_sweeps(portone)
+        self._inbox: InboxWriter | None = None
         self._stop = asyncio.Event()
 
     def stop(self) -> None:
@@ -121,6 +129,8 @@ class Daemon:
         """The sweeps that have not moved for too long."""
         if self._settler.broken():
             return {"settler": "verdicts are no longer written"}
+        if self._inbox is not None and self._inbox.broken():
+            return {"inbox": "webhooks are no longer kept"}
         limit = SILENT_SECONDS_MAX + 3 * self._settings.database_command_timeout_seconds
         return {
             sweep.name: f"no pass for {sweep.silent_seconds():.0f} s"
@@ -147,6 +157,7 @@ class Daemon:
         for sweep in self._sweeps[:2]:
             await sweep.ring()
         scheduler = self._start_bells()
+        bells = [asyncio.create_task(bell.run()) for bell in (self._reconcile_bell, self._listen_bell)]
         try:
             systemd.ready("collecting")
             log.info("daemon.started", worker=self.name, schema=migrate.newest_version())
@@ -156,7 +167,34 @@ class Daemon:
             return await self._drain()
         finally:
             scheduler.shutdown(wait=False)
+            for bell in bells:
+                bell.cancel()
             await self._settler.stop()
+
+    @asynccontextmanager
+    async def hearing(self) -> AsyncIterator[None]:
+        """Take PortOne's webhooks while the block runs, where an address is set for them."""
+        settings = self._settings
+        if not settings.webhook_address:
+            yield
+            return
+        self._inbox = inbox = InboxWriter(self._database.claims, wake=self._listen_bell.press)
+        app = webhooks.create_app(
+            Verifier(webhook_secrets_of(settings.webhook_secrets)),
+            inbox,
+            self._clock,
+            self.metrics,
+            path=settings.webhook_path,
+            store_id=settings.portone_store_id,
+            body_bytes_max=settings.webhook_body_bytes_max,
+        )
+        inbox.start()
+        try:
+            async with webhooks.serve(app, settings.webhook_address) as address:
+                log.info("webhooks.listening", address=address, path=settings.webhook_path)
+                yield
+        finally:
+            await inbox.stop()
 
     async def _until_stopped(self, systemd: Systemd) -> None:
         while not self._stop.is_set():
@@ -200,24 +238,39 @@ class Daemon:
         scheduler.start()
         return scheduler
 
-    def _make_collector(self, portone: PortOneClient) -> Collector:
-        settings = self._settings
+    def _make_verdicts(self) -> Verdicts:
+        return Verdicts(
+            outcomes=self._database.outcomes,
+            settler=self._settler,
+            clock=self._clock,
+            metrics=self.metrics,
+            rules=bounds.charging_rules(self._settings),
+            policy=bounds.dunning_policy(self._settings),
+            actor=self.name,
+        )
+
+    def _make_booker(self, portone: PortOneClient, verdicts: Verdicts) -> Booker:
+        return Booker(
+            portone=portone,
+            outcomes=self._database.outcomes,
+            verdicts=verdicts,
+            clock=self._clock,
+            metrics=self.metrics,
+            rules=bounds.charging_rules(self._settings),
+            actor=self.name,
+        )
+
+    def _make_collector(self, portone: PortOneClient, verdicts: Verdicts, booker: Booker) -> Collector:
         return Collector(
             portone=portone,
             outcomes=self._database.outcomes,
-            settler=self._settler,
+            verdicts=verdicts,
+            booker=booker,
             gate=self._gate,
             clock=self._clock,
             metrics=self.metrics,
-            rules=charging_rules(settings),
-            policy=DunningPolicy.of_days(
-                settings.dunning_retry_days, channel_pause=timedelta(seconds=settings.refused_retry_seconds)
-            ),
-            limits=CollectorLimits(
-                send_window=timedelta(seconds=settings.send_window_seconds),
-                attempt_lease=timedelta(seconds=settings.attempt_lease_seconds),
-            ),
-            actor=self.name,
+            rules=bounds.charging_rules(self._settings),
+            limits=bounds.collector_limits(self._settings),
         )
 
     def _make_charger(self, portone: PortOneClient, collector: Collector) -> Charger:
@@ -229,24 +282,26 @@ class Daemon:
             clock=self._clock,
             slots=self._charges,
             metrics=self.metrics,
-            rules=charging_rules(settings),
-            limits=ChargerLimits(
-                in_flight_max=settings.portone_in_flight_max,
-                batch_max=settings.claim_batch_max,
-                claim_lease=timedelta(seconds=settings.claim_lease_seconds),
-                attempt_lease=timedelta(seconds=settings.attempt_lease_seconds),
-            ),
-            request_body=lambda cycle: request_body(
+            rules=bounds.charging_rules(settings),
+            limits=bounds.charger_limits(settings),
+            request_body=lambda cycle: bounds.request_body(
                 cycle, store_id=settings.portone_store_id, channel_key=settings.portone_channel_key
             ),
             sends_available=portone.limiter.available,
             worker=self.name,
         )
 
-    def _make_sweeps(self) -> list[Sweep]:
+    def _sweep(self, name: str) -> Sweep:
+        return next(sweep for sweep in self._sweeps if sweep.name == name)
+
+    def _make_sweeps(self, portone: PortOneClient) -> list[Sweep]:
         settings, claims = self._settings, self._database.claims
         renewer = Renewer(
-            claims, store_id=settings.portone_store_id, batch_max=settings.renew_batch_max, actor=self.name
+            claims,
+            store_id=settings.portone_store_id,
+            lead=timedelta(seconds=settings.schedule_lead_seconds),
+            batch_max=settings.renew_batch_max,
+            actor=self.name,
         )
         watcher = Watcher(
             claims,
@@ -261,7 +316,11 @@ class Daemon:
             "renew": renewer,
             "charge": self._charger,
             "reconcile": self._reconciler,
+            "listen": Listener(claims, self._clock, self.metrics, ring=self._reconcile_bell.press),
         }
+        workers |= bounds.pullers(
+            settings, claims, portone, self._clock, self.metrics, ring=self._reconcile_bell.press, actor=self.name
+        )
         return [Sweep(name, worker, self._clock, self.metrics) for name, worker in workers.items()]
 
 
@@ -279,7 +338,7 @@ async def run(settings: Settings, environ: Mapping[str, str]) -> int:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, daemon.stop)
         app = web.create_app(liveness=daemon.not_live, readiness=daemon.not_ready, registry=daemon.metrics.registry)
-        async with web.serve(app, settings.http_address) as address:
+        async with web.serve(app, settings.http_address) as address, daemon.hearing():
             log.info("web.listening", address=address)
             return await daemon.serve(systemd)
 
@@ -313,88 +372,14 @@ async def _made(settings: Settings) -> AsyncIterator[Daemon]:
                 command_seconds=settings.database_command_timeout_seconds,
             )
 
-        await fitness.refuse_moved(alone, ours(settings), acceptance)
+        await fitness.refuse_moved(alone, bounds.ours(settings), acceptance)
         database = await db.connect(
-            url, pool_limits(settings), application_name="billing-worker", admit=acceptance.admit
+            url, bounds.pool_limits(settings), application_name="billing-worker", admit=acceptance.admit
         )
         stack.push_async_callback(database.close)
         await fitness.refuse_unfit(database, settings.portone_store_id, live=settings.portone_live)
         # Good for these looks. To send, the sentry must have written down or read what is to be looked at first.
         acceptance.refuse("the database is not written down yet")
-        portone = portone_client(settings, clock)
+        portone = bounds.portone_client(settings, clock)
         await stack.enter_async_context(portone)
         yield Daemon(settings, database, portone, clock, alone=alone, acceptance=acceptance)
-
-
-def ours(settings: Settings) -> Ours:
-    """Whose database is wanted."""
-    return Ours(settings.deployment, settings.portone_live)
-
-
-def pool_limits(settings: Settings) -> db.PoolLimits:
-    """The pools' bounds."""
-    return db.PoolLimits(
-        claims_max=settings.database_pool_claims_max,
-        outcomes_max=settings.database_pool_outcomes_max,
-        command_seconds=settings.database_command_timeout_seconds,
-    )
-
-
-def portone_client(settings: Settings, clock: SystemClock) -> PortOneClient:
-    """The way to PortOne. Its deadlines are counted by a clock that runs while the machine sleeps."""
-    return PortOneClient(
-        client_options(settings),
-        host_time=lambda: clock.now() + timedelta(seconds=clock.skew_seconds),
-        seconds=clock.monotonic,
-    )
-
-
-def client_options(settings: Settings) -> ClientOptions:
-    """How PortOne is reached. Looks share the connections with charges and come on top of them."""
-    return ClientOptions(
-        base_url=settings.portone_base_url,
-        api_secret=settings.portone_api_secret,
-        store_id=settings.portone_store_id,
-        connect_seconds=settings.portone_connect_seconds,
-        write_seconds=settings.portone_write_seconds,
-        read_seconds=settings.portone_read_seconds,
-        look_read_seconds=settings.portone_look_read_seconds,
-        connections_max=settings.portone_in_flight_max + settings.reconcile_batch_max,
-        resend_window_seconds=settings.send_window_seconds,
-        requests_per_second=settings.portone_requests_per_second,
-        burst=settings.portone_burst,
-    )
-
-
-def charging_rules(settings: Settings) -> ChargingRules:
-    """The bounds that the rules decide within."""
-    return ChargingRules(
-        store_id=settings.portone_store_id,
-        live=settings.portone_live,
-        fruitless_claims_max=settings.fruitless_claims_max,
-        clock_skew_max=timedelta(seconds=settings.clock_skew_max_seconds),
-        at_work_for=timedelta(seconds=settings.longest_charge_seconds),
-        resend_until=timedelta(seconds=settings.resend_until_seconds),
-        void_after=timedelta(seconds=settings.void_after_seconds),
-        ask_first=timedelta(seconds=settings.ask_first_seconds),
-        ask_widest=timedelta(seconds=settings.ask_widest_seconds),
-        verify_after=timedelta(seconds=settings.verify_after_seconds),
-        recheck_after=tuple(timedelta(seconds=seconds) for seconds in settings.recheck_after_seconds),
-    )
-
-
-def request_body(cycle: ClaimedCycle, *, store_id: str, channel_key: str | None) -> bytes:
-    """The exact bytes that charge a cycle."""
-    return wire.charge_body(
-        store_id=store_id,
-        billing_key=cycle.billing_key.reveal(),
-        channel_key=channel_key,
-        order_name=cycle.order_name,
-        customer_id=cycle.customer.customer_id,
-        customer_name=cycle.customer.name,
-        phone_number=cycle.customer.phone or None,
-        email=cycle.customer.email or None,
-        subscription_key=cycle.business_key,
-        cycle_number=cycle.cycle_number,
-        amount=cycle.price,
-    )

@@ -35,6 +35,16 @@ BEGIN
 END
 $$;
 
+CREATE FUNCTION billing.keep_price() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+BEGIN
+    RAISE EXCEPTION 'the price of cycle % (%, %) is no longer open to change', NEW.cycle_id, NEW.mode, NEW.status
+        USING ERRCODE = 'restrict_violation', HINT = 'Only a cycle of schedule mode that is due takes another price.';
+END
+$$;
+
 CREATE FUNCTION billing.refuse_change() RETURNS trigger
     LANGUAGE plpgsql
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -73,11 +83,16 @@ CREATE TABLE billing.attempts (
     decline_message text,
     verified_at timestamp with time zone,
     contradiction text,
+    time_to_pay timestamp with time zone,
+    schedule_id text,
+    revoke_reason text,
     CONSTRAINT attempts_asked CHECK (((status <> 'open'::text) OR (look_at IS NOT NULL))),
     CONSTRAINT attempts_body CHECK (((status = 'open'::text) = (request_body IS NOT NULL))),
+    CONSTRAINT attempts_booking CHECK (((time_to_pay IS NOT NULL) OR ((schedule_id IS NULL) AND (revoke_reason IS NULL) AND (status <> 'revoked'::text)))),
+    CONSTRAINT attempts_revoke_reason CHECK ((revoke_reason = ANY (ARRAY['cancelled'::text, 'price'::text, 'card'::text, 'held'::text, 'skipped'::text, 'retried'::text]))),
     CONSTRAINT attempts_settled CHECK (((status = 'open'::text) = (settled_at IS NULL))),
     CONSTRAINT attempts_source CHECK ((source = ANY (ARRAY['answer'::text, 'look'::text, 'operator'::text]))),
-    CONSTRAINT attempts_status CHECK ((status = ANY (ARRAY['open'::text, 'paid'::text, 'declined'::text, 'refused'::text, 'voided'::text])))
+    CONSTRAINT attempts_status CHECK ((status = ANY (ARRAY['open'::text, 'paid'::text, 'declined'::text, 'refused'::text, 'voided'::text, 'revoked'::text])))
 )
 WITH (fillfactor='80', autovacuum_vacuum_scale_factor='0.01');
 
@@ -111,7 +126,7 @@ CREATE TABLE billing.subscriptions (
     CONSTRAINT subscriptions_business_key_form CHECK (((length(business_key) >= 1) AND (length(business_key) <= 120))),
     CONSTRAINT subscriptions_currency CHECK ((currency = ANY (ARRAY['KRW'::bpchar, 'USD'::bpchar, 'JPY'::bpchar]))),
     CONSTRAINT subscriptions_held CHECK (((status <> 'held'::text) OR (held_reason IS NOT NULL))),
-    CONSTRAINT subscriptions_mode CHECK ((mode = 'charge'::text)),
+    CONSTRAINT subscriptions_mode CHECK ((mode = ANY (ARRAY['charge'::text, 'schedule'::text]))),
     CONSTRAINT subscriptions_next_cycle CHECK (((first_cycle_number >= 1) AND (next_cycle_number >= first_cycle_number))),
     CONSTRAINT subscriptions_order_name_form CHECK (((length(order_name) >= 1) AND (length(order_name) <= 256))),
     CONSTRAINT subscriptions_period_count CHECK (((period_count >= 1) AND (period_count <= 366))),
@@ -147,7 +162,10 @@ CREATE VIEW billing.attempt_list AS
     a.verified_at,
     a.contradiction,
     a.worker,
-    encode(a.request_sha256, 'hex'::text) AS request_sha256
+    encode(a.request_sha256, 'hex'::text) AS request_sha256,
+    a.time_to_pay,
+    a.schedule_id,
+    a.revoke_reason
    FROM (billing.attempts a
      JOIN billing.subscriptions s ON (((s.shard = a.shard) AND (s.subscription_id = a.subscription_id))));
 
@@ -179,7 +197,7 @@ CREATE TABLE billing.ledger (
     recorded_at timestamp with time zone NOT NULL,
     previous_hash bytea NOT NULL,
     entry_hash bytea NOT NULL,
-    CONSTRAINT ledger_kind CHECK ((kind = ANY (ARRAY['intent'::text, 'paid'::text, 'declined'::text, 'refused'::text, 'voided'::text, 'given_up'::text, 'corrected'::text, 'mismatch'::text, 'refunded'::text, 'held'::text, 'skipped'::text, 'operator'::text]))),
+    CONSTRAINT ledger_kind CHECK ((kind = ANY (ARRAY['intent'::text, 'paid'::text, 'declined'::text, 'refused'::text, 'voided'::text, 'scheduled'::text, 'revoked'::text, 'given_up'::text, 'corrected'::text, 'mismatch'::text, 'refunded'::text, 'disputed'::text, 'held'::text, 'skipped'::text, 'operator'::text]))),
     CONSTRAINT ledger_paid CHECK (((kind <> 'paid'::text) OR ((amount_minor IS NOT NULL) AND (amount_minor > 0) AND (currency IS NOT NULL) AND (cycle_id IS NOT NULL) AND (pg_tx_id IS NOT NULL)))),
     CONSTRAINT ledger_refunded CHECK (((kind <> 'refunded'::text) OR ((amount_minor IS NOT NULL) AND (amount_minor > 0) AND (currency IS NOT NULL)))),
     CONSTRAINT ledger_source CHECK ((source = ANY (ARRAY['rule'::text, 'answer'::text, 'look'::text, 'operator'::text])))
@@ -233,7 +251,7 @@ CREATE TABLE billing.cycles (
     created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
     CONSTRAINT cycles_amount CHECK (((amount_minor >= 1) AND (amount_minor <= 1000000000))),
     CONSTRAINT cycles_held CHECK (((status <> 'held'::text) OR (held_reason IS NOT NULL))),
-    CONSTRAINT cycles_mode CHECK ((mode = 'charge'::text)),
+    CONSTRAINT cycles_mode CHECK ((mode = ANY (ARRAY['charge'::text, 'schedule'::text]))),
     CONSTRAINT cycles_paid CHECK (((status = 'paid'::text) = (paid_at IS NOT NULL))),
     CONSTRAINT cycles_payment_id_form CHECK ((payment_id ~ '^[0-9a-z]{30}$'::text)),
     CONSTRAINT cycles_period CHECK ((period_end_on > period_start_on)),
@@ -258,7 +276,8 @@ CREATE VIEW billing.cycle_list AS
     c.declines_count,
     c.claimable_at,
     c.held_reason,
-    c.paid_at
+    c.paid_at,
+    c.mode
    FROM (billing.cycles c
      JOIN billing.subscriptions s ON (((s.shard = c.shard) AND (s.subscription_id = c.subscription_id))));
 
@@ -285,6 +304,47 @@ CREATE TABLE billing.deployment (
     CONSTRAINT deployment_form CHECK ((deployment ~ '^[A-Za-z0-9._-]{1,64}$'::text)),
     CONSTRAINT deployment_version CHECK ((version >= 1))
 );
+
+CREATE TABLE billing.differences (
+    difference_id bigint NOT NULL,
+    class text NOT NULL,
+    payment_id text NOT NULL,
+    schedule_id text DEFAULT ''::text NOT NULL,
+    shard smallint,
+    subscription_id bigint,
+    cycle_id bigint,
+    what text NOT NULL,
+    first_seen_at timestamp with time zone NOT NULL,
+    last_seen_at timestamp with time zone NOT NULL,
+    ended_at timestamp with time zone,
+    CONSTRAINT differences_class CHECK ((class = ANY (ARRAY['paid_unknown'::text, 'foreign'::text, 'unknown_cycle'::text, 'missing_there'::text, 'amount'::text, 'currency'::text, 'late_flip'::text, 'paid_twice'::text, 'refund_unknown'::text, 'disputed'::text, 'schedule_missing'::text, 'schedule_orphan'::text, 'schedule_amount'::text, 'schedule_time'::text, 'schedule_revoked'::text, 'schedule_foreign'::text]))),
+    CONSTRAINT differences_cycle CHECK ((((shard IS NULL) = (cycle_id IS NULL)) AND ((shard IS NULL) = (subscription_id IS NULL)))),
+    CONSTRAINT differences_sizes CHECK ((((length(payment_id) >= 1) AND (length(payment_id) <= 256)) AND (length(schedule_id) <= 256) AND ((length(what) >= 1) AND (length(what) <= 500))))
+)
+WITH (fillfactor='80');
+
+ALTER TABLE billing.differences ALTER COLUMN difference_id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME billing.differences_difference_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+CREATE VIEW billing.differences_open AS
+ SELECT d.class,
+    c.business_key,
+    c.cycle_number,
+    d.payment_id,
+    d.schedule_id,
+    d.what,
+    c.status AS cycle_status,
+    d.first_seen_at,
+    d.last_seen_at
+   FROM (billing.differences d
+     LEFT JOIN billing.cycle_list c ON (((c.shard = d.shard) AND (c.cycle_id = d.cycle_id))))
+  WHERE (d.ended_at IS NULL);
 
 CREATE VIEW billing.ledger_entries AS
  SELECT l.shard,
@@ -345,7 +405,7 @@ CREATE VIEW billing.due_now AS
     payment_id,
     attempts_count
    FROM billing.cycle_list
-  WHERE ((status = 'due'::text) AND (claimable_at <= clock_timestamp()));
+  WHERE ((status = 'due'::text) AND (claimable_at <= clock_timestamp()) AND (due_at <= clock_timestamp()));
 
 CREATE VIEW billing.exceptions AS
  SELECT cycle_list.business_key,
@@ -406,12 +466,12 @@ CREATE VIEW billing.open_attempts AS
     amount_minor,
     currency,
     opened_at,
-    (clock_timestamp() - opened_at) AS open_for,
+    (clock_timestamp() - COALESCE(time_to_pay, opened_at)) AS open_for,
     looks,
     look_at,
     worker
    FROM billing.attempt_list
-  WHERE (status = 'open'::text);
+  WHERE ((status = 'open'::text) AND ((time_to_pay IS NULL) OR (time_to_pay <= clock_timestamp())));
 
 CREATE TABLE billing.outbox (
     shard smallint NOT NULL,
@@ -446,6 +506,41 @@ CREATE VIEW billing.past_due AS
     payment_id
    FROM billing.cycle_list
   WHERE ((status = ANY (ARRAY['due'::text, 'collecting'::text, 'given_up'::text])) AND (declines_count > 0));
+
+CREATE TABLE billing.positions (
+    name text NOT NULL,
+    "position" timestamp with time zone NOT NULL,
+    reading_from timestamp with time zone,
+    reading_until timestamp with time zone,
+    place text,
+    started_at timestamp with time zone,
+    claimable_at timestamp with time zone NOT NULL,
+    epoch bigint DEFAULT 0 NOT NULL,
+    moved_at timestamp with time zone NOT NULL,
+    CONSTRAINT positions_reading CHECK ((((reading_from IS NULL) = (reading_until IS NULL)) AND ((reading_from IS NULL) = (started_at IS NULL)) AND ((reading_from IS NOT NULL) OR (place IS NULL)))),
+    CONSTRAINT positions_sizes CHECK ((((length(name) >= 1) AND (length(name) <= 100)) AND (length(place) <= 1000)))
+)
+WITH (fillfactor='50', autovacuum_vacuum_scale_factor='0.01');
+
+CREATE VIEW billing.schedules AS
+ SELECT c.business_key,
+    c.cycle_number,
+    a.payment_id,
+    a.attempt_number,
+    a.schedule_id,
+    a.time_to_pay,
+    a.amount_minor,
+    a.currency,
+    a.status,
+        CASE
+            WHEN (a.schedule_id IS NOT NULL) THEN a.opened_at
+            ELSE NULL::timestamp with time zone
+        END AS booked_at,
+    a.revoke_reason,
+    c.status AS cycle_status
+   FROM (billing.attempts a
+     JOIN billing.cycle_list c ON (((c.shard = a.shard) AND (c.cycle_id = a.cycle_id))))
+  WHERE (a.time_to_pay IS NOT NULL);
 
 CREATE TABLE billing.schema_migrations (
     version integer NOT NULL,
@@ -486,6 +581,23 @@ ALTER TABLE billing.subscriptions ALTER COLUMN subscription_id ADD GENERATED ALW
     CACHE 1
 );
 
+CREATE TABLE billing.webhook_inbox (
+    webhook_id text NOT NULL,
+    event_type text NOT NULL,
+    payment_id text NOT NULL,
+    transaction_id text,
+    cancellation_id text,
+    store_matches boolean,
+    sent_at timestamp with time zone NOT NULL,
+    received_at timestamp with time zone NOT NULL,
+    read_at timestamp with time zone,
+    result text,
+    CONSTRAINT webhook_inbox_read CHECK (((read_at IS NULL) = (result IS NULL))),
+    CONSTRAINT webhook_inbox_result CHECK ((result = ANY (ARRAY['ordered'::text, 'sending'::text, 'no_attempt'::text, 'unknown'::text]))),
+    CONSTRAINT webhook_inbox_sizes CHECK ((((length(webhook_id) >= 1) AND (length(webhook_id) <= 200)) AND ((length(event_type) >= 1) AND (length(event_type) <= 100)) AND ((length(payment_id) >= 1) AND (length(payment_id) <= 200)) AND (length(transaction_id) <= 200) AND (length(cancellation_id) <= 200)))
+)
+WITH (fillfactor='80', autovacuum_vacuum_scale_factor='0.02');
+
 ALTER TABLE ONLY billing.attempts
     ADD CONSTRAINT attempts_idempotency_key UNIQUE (shard, idempotency_key);
 
@@ -510,6 +622,9 @@ ALTER TABLE ONLY billing.cycles
 ALTER TABLE ONLY billing.deployment
     ADD CONSTRAINT deployment_pkey PRIMARY KEY (version);
 
+ALTER TABLE ONLY billing.differences
+    ADD CONSTRAINT differences_pkey PRIMARY KEY (difference_id);
+
 ALTER TABLE ONLY billing.ledger_heads
     ADD CONSTRAINT ledger_heads_pkey PRIMARY KEY (shard, subscription_id);
 
@@ -518,6 +633,9 @@ ALTER TABLE ONLY billing.ledger
 
 ALTER TABLE ONLY billing.outbox
     ADD CONSTRAINT outbox_pkey PRIMARY KEY (shard, event_id);
+
+ALTER TABLE ONLY billing.positions
+    ADD CONSTRAINT positions_pkey PRIMARY KEY (name);
 
 ALTER TABLE ONLY billing.schema_migrations
     ADD CONSTRAINT schema_migrations_pkey PRIMARY KEY (version);
@@ -528,17 +646,28 @@ ALTER TABLE ONLY billing.subscriptions
 ALTER TABLE ONLY billing.subscriptions
     ADD CONSTRAINT subscriptions_pkey PRIMARY KEY (shard, subscription_id);
 
+ALTER TABLE ONLY billing.webhook_inbox
+    ADD CONSTRAINT webhook_inbox_pkey PRIMARY KEY (webhook_id);
+
+CREATE INDEX attempts_booked ON billing.attempts USING btree (shard, subscription_id) WHERE ((status = 'open'::text) AND (time_to_pay IS NOT NULL));
+
 CREATE INDEX attempts_contradicted ON billing.attempts USING btree (shard, attempt_id) WHERE (contradiction IS NOT NULL);
 
 CREATE UNIQUE INDEX attempts_one_open ON billing.attempts USING btree (shard, cycle_id) WHERE (status = 'open'::text);
 
 CREATE UNIQUE INDEX attempts_one_paid ON billing.attempts USING btree (shard, cycle_id) WHERE (status = 'paid'::text);
 
+CREATE INDEX attempts_paid ON billing.attempts USING btree (paid_at, shard, attempt_id) WHERE (status = 'paid'::text);
+
 CREATE INDEX attempts_to_look ON billing.attempts USING btree (shard, look_at) WHERE (look_at IS NOT NULL);
+
+CREATE INDEX attempts_to_pay ON billing.attempts USING btree (time_to_pay, shard, attempt_id) WHERE ((status = 'open'::text) AND (time_to_pay IS NOT NULL));
 
 CREATE INDEX cycles_claimable ON billing.cycles USING btree (shard, claimable_at) WHERE (status = 'due'::text);
 
 CREATE INDEX cycles_unfinished ON billing.cycles USING btree (shard, status, due_at) WHERE (status = ANY (ARRAY['collecting'::text, 'held'::text]));
+
+CREATE UNIQUE INDEX differences_one_open ON billing.differences USING btree (class, payment_id, schedule_id) WHERE (ended_at IS NULL);
 
 CREATE UNIQUE INDEX ledger_one_paid ON billing.ledger USING btree (shard, cycle_id) WHERE (kind = 'paid'::text);
 
@@ -553,6 +682,16 @@ CREATE INDEX subscriptions_by_key ON billing.subscriptions USING btree (business
 CREATE INDEX subscriptions_due ON billing.subscriptions USING btree (shard, next_due_at) WHERE (status = 'active'::text);
 
 CREATE INDEX subscriptions_held ON billing.subscriptions USING btree (shard, subscription_id) WHERE (status = 'held'::text);
+
+CREATE INDEX subscriptions_to_book ON billing.subscriptions USING btree (shard, next_due_at) WHERE ((status = 'active'::text) AND (mode = 'schedule'::text));
+
+CREATE INDEX webhook_inbox_received ON billing.webhook_inbox USING btree (received_at);
+
+CREATE INDEX webhook_inbox_unread ON billing.webhook_inbox USING btree (received_at) WHERE (read_at IS NULL);
+
+CREATE TRIGGER cycles_price BEFORE UPDATE OF amount_minor, order_name ON billing.cycles FOR EACH ROW WHEN ((((new.status <> 'due'::text) OR (new.mode <> 'schedule'::text)) AND ((new.amount_minor <> old.amount_minor) OR (new.order_name <> old.order_name)))) EXECUTE FUNCTION billing.keep_price();
+
+ALTER TABLE billing.cycles ENABLE ALWAYS TRIGGER cycles_price;
 
 CREATE TRIGGER ledger_append_only BEFORE DELETE OR UPDATE ON billing.ledger FOR EACH STATEMENT EXECUTE FUNCTION billing.refuse_change();
 
@@ -612,6 +751,10 @@ GRANT UPDATE(verified_at) ON TABLE billing.attempts TO billing_worker;
 
 GRANT UPDATE(contradiction) ON TABLE billing.attempts TO billing_worker;
 
+GRANT UPDATE(schedule_id) ON TABLE billing.attempts TO billing_worker;
+
+GRANT UPDATE(revoke_reason) ON TABLE billing.attempts TO billing_worker;
+
 GRANT SELECT,INSERT ON TABLE billing.subscriptions TO billing_worker;
 
 GRANT UPDATE(customer_id) ON TABLE billing.subscriptions TO billing_worker;
@@ -627,6 +770,8 @@ GRANT UPDATE(billing_key) ON TABLE billing.subscriptions TO billing_worker;
 GRANT UPDATE(order_name) ON TABLE billing.subscriptions TO billing_worker;
 
 GRANT UPDATE(amount_minor) ON TABLE billing.subscriptions TO billing_worker;
+
+GRANT UPDATE(mode) ON TABLE billing.subscriptions TO billing_worker;
 
 GRANT UPDATE(status) ON TABLE billing.subscriptions TO billing_worker;
 
@@ -652,6 +797,10 @@ GRANT SELECT ON TABLE billing.control TO billing_auditor;
 
 GRANT SELECT,INSERT ON TABLE billing.cycles TO billing_worker;
 
+GRANT UPDATE(amount_minor) ON TABLE billing.cycles TO billing_worker;
+
+GRANT UPDATE(order_name) ON TABLE billing.cycles TO billing_worker;
+
 GRANT UPDATE(status) ON TABLE billing.cycles TO billing_worker;
 
 GRANT UPDATE(claimable_at) ON TABLE billing.cycles TO billing_worker;
@@ -675,6 +824,18 @@ GRANT SELECT ON TABLE billing.cycle_list TO billing_auditor;
 
 GRANT SELECT,INSERT ON TABLE billing.deployment TO billing_worker;
 GRANT SELECT ON TABLE billing.deployment TO billing_auditor;
+
+GRANT SELECT,INSERT ON TABLE billing.differences TO billing_worker;
+GRANT SELECT ON TABLE billing.differences TO billing_auditor;
+
+GRANT UPDATE(what) ON TABLE billing.differences TO billing_worker;
+
+GRANT UPDATE(last_seen_at) ON TABLE billing.differences TO billing_worker;
+
+GRANT UPDATE(ended_at) ON TABLE billing.differences TO billing_worker;
+
+GRANT SELECT ON TABLE billing.differences_open TO billing_worker;
+GRANT SELECT ON TABLE billing.differences_open TO billing_auditor;
 
 GRANT SELECT ON TABLE billing.ledger_entries TO billing_worker;
 GRANT SELECT ON TABLE billing.ledger_entries TO billing_auditor;
@@ -703,8 +864,37 @@ GRANT SELECT ON TABLE billing.outbox TO billing_auditor;
 GRANT SELECT ON TABLE billing.past_due TO billing_worker;
 GRANT SELECT ON TABLE billing.past_due TO billing_auditor;
 
+GRANT SELECT,INSERT ON TABLE billing.positions TO billing_worker;
+GRANT SELECT ON TABLE billing.positions TO billing_auditor;
+
+GRANT UPDATE("position") ON TABLE billing.positions TO billing_worker;
+
+GRANT UPDATE(reading_from) ON TABLE billing.positions TO billing_worker;
+
+GRANT UPDATE(reading_until) ON TABLE billing.positions TO billing_worker;
+
+GRANT UPDATE(place) ON TABLE billing.positions TO billing_worker;
+
+GRANT UPDATE(started_at) ON TABLE billing.positions TO billing_worker;
+
+GRANT UPDATE(claimable_at) ON TABLE billing.positions TO billing_worker;
+
+GRANT UPDATE(epoch) ON TABLE billing.positions TO billing_worker;
+
+GRANT UPDATE(moved_at) ON TABLE billing.positions TO billing_worker;
+
+GRANT SELECT ON TABLE billing.schedules TO billing_worker;
+GRANT SELECT ON TABLE billing.schedules TO billing_auditor;
+
 GRANT SELECT ON TABLE billing.schema_migrations TO billing_worker;
 GRANT SELECT ON TABLE billing.schema_migrations TO billing_auditor;
 
 GRANT SELECT ON TABLE billing.subscription_list TO billing_worker;
 GRANT SELECT ON TABLE billing.subscription_list TO billing_auditor;
+
+GRANT SELECT,INSERT,DELETE ON TABLE billing.webhook_inbox TO billing_worker;
+GRANT SELECT ON TABLE billing.webhook_inbox TO billing_auditor;
+
+GRANT UPDATE(read_at) ON TABLE billing.webhook_inbox TO billing_worker;
+
+GRANT UPDATE(result) ON TABLE billing.webhook_inbox TO billing_worker;

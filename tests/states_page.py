@@ -29,6 +29,7 @@ def page() -> str:
     sections = [
         INTRODUCTION,
         *_machine("Subscription", states.SubscriptionStatus, states.SUBSCRIPTION_MOVES, first="active"),
+        *_list("Modes", states.Mode),
         *_machine("Cycle", states.CycleStatus, states.CYCLE_MOVES, first="due"),
         *_machine("Attempt", states.AttemptStatus, states.ATTEMPT_MOVES, first="open"),
         *_list("Ledger entries", states.EntryKind),

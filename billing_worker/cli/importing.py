@@ -132,16 +132,17 @@ async def _bring_in_once(
             known |= await subscriptions.find_subscriptions(transaction, [plan.business_key for plan in chunk])
         judgement = judge(plans, known, now=now, rules=rules)
         if not judgement.faults and not dry_run:
-            await _write(transaction, judgement)
+            await _write(transaction, judgement, now)
     return judgement
 
 
-async def _write(transaction: Connection, judgement: Judgement) -> None:
+async def _write(transaction: Connection, judgement: Judgement, now: datetime) -> None:
     for new in _chunks(judgement.added):
         added = await subscriptions.add_subscriptions(transaction, [(plan, _first_due_at(plan)) for plan in new])
         assert added == len(new), "every row is added or the statement fails"
     for changed in _chunks(judgement.changed):
-        await subscriptions.change_subscriptions(transaction, [(change.known, change.plan) for change in changed])
+        known_and_plans = [(change.known, change.plan) for change in changed]
+        await subscriptions.change_subscriptions(transaction, known_and_plans, now=now)
 
 
 def _first_due_at(plan: PlannedSubscription) -> datetime:

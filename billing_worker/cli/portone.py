@@ -1,7 +1,7 @@
 """The way from a command to PortOne: a client for looks, made as the daemon makes its own."""
 
+from billing_worker.bounds import client_options
 from billing_worker.clock import SystemClock
-from billing_worker.daemon import client_options
 from billing_worker.portone.client import PortOneClient
 from billing_worker.settings import Settings
 

@@ -38,6 +38,7 @@ _LIST_COLUMNS: tuple[output.Column, ...] = (
     ("price", output.money),
     ("every", lambda row: f"{row['period_count']} {row['period_unit']}"),
     ("anchor", "anchor_on"),
+    ("mode", "mode"),
     ("status", "status"),
     ("next cycle", "next_cycle_number"),
     ("next due", "next_due_at"),
@@ -79,6 +80,7 @@ def add(
     zone: Annotated[str, typer.Option(help="The time zone of its dates; Asia/Seoul if left out.")] = "",
     charge_at: Annotated[str, typer.Option(help="The time of day of a charge, HH:MM; 10:00 if left out.")] = "",
     start_on: Annotated[str, typer.Option(help="The first day to collect from; the anchor if left out.")] = "",
+    mode: Annotated[str, typer.Option(help="charge, or schedule to book at PortOne ahead; charge if left out.")] = "",
     pg: PgOption = Pg.KPN,
     collect_past: CollectPast = False,
     change: Annotated[bool, typer.Option("--change", help="Change the subscription where it is known.")] = False,
@@ -103,6 +105,7 @@ def add(
         "zone": zone,
         "charge_at": charge_at,
         "start_on": start_on,
+        "mode": mode,
     }
     text = io.StringIO()
     writer = csv.DictWriter(text, fieldnames=list(row))
@@ -142,7 +145,8 @@ def list_all(
     from billing_worker.store import subscriptions
 
     rows = on_database(
-        lambda database: subscriptions.list_subscriptions(database.claims, status=status, after=after, limit=limit)
+        lambda database: subscriptions.list_subscriptions(database.claims, status=status, after=after, limit=limit),
+        replica_too=True,
     )
     more = rows[-1]["business_key"] if len(rows) == limit else None
     if as_json:
@@ -165,7 +169,7 @@ def show(business_key: BusinessKey, limit: Limit = 24, as_json: AsJson = False) 
             found = await subscriptions.show_subscription(moment, business_key)
             return found, await subscriptions.list_cycles(moment, business_key, limit=limit)
 
-    found, cycles = on_database(read)
+    found, cycles = on_database(read, replica_too=True)
     if found is None:
         raise _no_subscription(business_key)
     if as_json:
@@ -178,26 +182,32 @@ def show(business_key: BusinessKey, limit: Limit = 24, as_json: AsJson = False) 
 
 @app.command("cancel")
 def cancel(business_key: BusinessKey, reason: Reason, by: By = None, as_json: AsJson = False) -> None:
-    """End a subscription now. What is due and not begun is skipped; an attempt under way is left to its outcome."""
+    """End a subscription now. What is due and not begun is skipped; an attempt under way is left to its outcome.
+
+    What is booked at PortOne is taken back by a running worker.
+    """
     from billing_worker.cli.database import on_database
-    from billing_worker.store import subscriptions
+    from billing_worker.store import control, subscriptions
     from billing_worker.store.db import Database
+    from billing_worker.store.subscriptions import Cancellation
 
     who = actor(by)
 
-    async def end(database: Database) -> tuple[bool, int, Any]:
-        ended, skipped = await subscriptions.cancel_subscription(
-            database.claims, business_key, reason=reason, actor=who
-        )
-        return ended, skipped, await subscriptions.show_subscription(database.claims, business_key)
+    async def end(database: Database) -> tuple[Cancellation, Any]:
+        now = await control.primary_clock(database.claims)
+        done = await subscriptions.cancel_subscription(database.claims, business_key, reason=reason, actor=who, now=now)
+        return done, await subscriptions.show_subscription(database.claims, business_key)
 
-    ended, skipped, found = on_database(end, writes=True)
+    done, found = on_database(end, writes=True)
     if found is None:
         raise _no_subscription(business_key)
     if as_json:
-        output.document({"business_key": business_key, "cancelled_now": ended, "cycles_skipped": skipped})
-    elif ended:
-        output.say(f"{output.printable(business_key)} is cancelled; due cycles skipped with it: {skipped}")
+        counts = {"cycles_skipped": done.skipped, "bookings_revoking": done.revoking}
+        output.document({"business_key": business_key, "cancelled_now": done.ended, **counts})
+    elif done.ended:
+        output.say(f"{output.printable(business_key)} is cancelled; due cycles skipped with it: {done.skipped}")
+        if done.revoking:
+            output.say(f"Bookings at PortOne that a running worker takes back now: {done.revoking}")
     else:
         output.say(f"{output.printable(business_key)} was cancelled before; nothing was changed")
 

@@ -14,6 +14,7 @@ from pydantic_core import ErrorDetails, PydanticUndefined
 from billing_worker.settings.fields import Settings, require_database_url
 from billing_worker.settings.problems import Problem, SettingsFault, described, env_name, written
 from billing_worker.settings.relations import relation_problems
+from billing_worker.settings.secrecy import telling_secrets
 from billing_worker.settings.sources import CREDENTIALS_DIR, FIELDS, SECRETS, SECRETS_DIR, Given, gather
 
 __all__ = [
@@ -54,9 +55,10 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
         settings = Settings(**values)
     except ValidationError as fault:
         errors = fault.errors()
-        problems += [_invalid(error, given) for error in errors if _is_news(error, problems)]
         wrong = {str(error["loc"][0]) for error in errors}
         settings = _standing_in(values, wrong)
+        secrets = [secret for _, secret in telling_secrets(settings)]
+        problems += [_invalid(error, given, secrets) for error in errors if _is_news(error, problems)]
     problems += relation_problems(settings, ignored=frozenset(wrong))
     if problems:
         raise SettingsFault(tuple(problems))
@@ -119,14 +121,14 @@ def _is_news(error: ErrorDetails, problems: list[Problem]) -> bool:
     return error["type"] != "missing" or not any(problem.name.startswith(said) for problem in problems)
 
 
-def _invalid(error: ErrorDetails, given: Mapping[str, Given]) -> Problem:
+def _invalid(error: ErrorDetails, given: Mapping[str, Given], secrets: list[str]) -> Problem:
     """What pydantic found, in our words and without the value."""
     field = str(error["loc"][0])
     if error["type"] == "missing":
         return _missing(field)
     name = env_name(field)
     reason = error["msg"].removeprefix("Value error, ").removeprefix(f"{name} ").removesuffix(".")
-    return Problem(name, _shape(field, given[field].value), reason[0].lower() + reason[1:], _advice(field))
+    return Problem(name, _shape(field, given[field].value, secrets), reason[0].lower() + reason[1:], _advice(field))
 
 
 def _missing(field: str) -> Problem:
@@ -146,11 +148,12 @@ def _advice(field: str) -> str:
     )
 
 
-def _shape(field: str, text: str) -> str:
-    """What a value looks like: shown only where it is short and the setting holds no secret and no address."""
+def _shape(field: str, text: str, secrets: list[str]) -> str:
+    """What a value looks like: shown only where it is short and neither is nor holds a secret or an address."""
     if not text:
         return "empty"
-    if field in SECRETS or field == "portone_base_url" or len(text) > _SHOWN_CHARACTERS_MAX or not text.isprintable():
+    may_hold_one = field in SECRETS or field == "portone_base_url" or any(secret in text for secret in secrets)
+    if may_hold_one or len(text) > _SHOWN_CHARACTERS_MAX or not text.isprintable():
         return described(text)
     return f"'{text}'"
 

@@ -5,6 +5,7 @@ must never contain the value that was given: it may be a secret, or one pasted i
 """
 
 import itertools
+import re
 from typing import Annotated, Any, Literal
 from urllib.parse import parse_qs, urlsplit
 
@@ -12,6 +13,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from billing_worker.portone.address import is_loopback, require_safe_base_url
+from billing_worker.portone.webhook import SECRETS_MAX, require_secret
 
 PREFIX = "BILLING_"
 
@@ -73,6 +75,29 @@ def _address(text: str) -> str:
     if not (colon and host and port.isdecimal() and int(port) <= 65_535):
         raise ValueError("must be HOST:PORT; an IPv6 host stands in brackets")
     return text
+
+
+def _path(text: str) -> str:
+    if not re.fullmatch(r"(/[A-Za-z0-9._~-]+)+", text):
+        raise ValueError("must be a path such as /webhooks/portone: letters, digits and . _ ~ - between slashes")
+    return text
+
+
+def webhook_secrets_of(secret: SecretStr) -> tuple[SecretStr, ...]:
+    """The secrets one by one; they are given together, so that both stand in one file while they are exchanged."""
+    return tuple(SecretStr(one) for one in secret.get_secret_value().replace(",", " ").split())
+
+
+def _webhook_secrets(secret: SecretStr) -> SecretStr:
+    secrets = webhook_secrets_of(secret)
+    if len(secrets) > SECRETS_MAX:
+        raise ValueError(f"must be at most {SECRETS_MAX} secrets, separated by commas")
+    for number, one in enumerate(secrets, start=1):
+        try:
+            require_secret(one.get_secret_value())
+        except ValueError as fault:
+            raise ValueError(f"secret {number} {fault}") from None
+    return secret
 
 
 def _split(value: object) -> object:
@@ -208,6 +233,24 @@ class Settings(BaseSettings):
     reconcile_batch_max: Annotated[int, Field(ge=1, le=5000)] = Field(
         100, description="Attempts without a verdict that are asked about in one sweep."
     )
+    schedule_lead_seconds: Annotated[float, Field(ge=3600, le=30 * 86_400, allow_inf_nan=False)] = Field(
+        259_200,
+        description="How long before it is due a cycle of schedule mode is opened and booked at PortOne, which then "
+        "charges by itself.",
+    )
+    schedule_near_seconds: Seconds = Field(
+        600,
+        description="A cycle nearer than this to its time is not booked but charged when it is due: a booking must "
+        "have arrived by then.",
+    )
+    schedule_grace_seconds: Seconds = Field(
+        60, description="After the time of a booking, how long until PortOne is asked what came of it."
+    )
+    schedule_lost_after_seconds: Seconds = Field(
+        3600,
+        description="After its time, when a booking of which PortOne knows neither schedule nor payment is given up "
+        "for lost and its cycle charged directly.",
+    )
     sweep_seconds: Annotated[float, Field(gt=0, le=60)] = Field(
         1.0, description="How often the bell rings for each sweep; the rows decide whether there is work."
     )
@@ -238,6 +281,27 @@ class Settings(BaseSettings):
     recheck_after_seconds: Moments = Field(
         (600, 10_800, 86_400), description="When a decline is looked at again: some turn out paid later. none: never."
     )
+    feed_source: Literal["payments", "events", "off"] = Field(
+        "payments",
+        description="By which of PortOne's lists changes are followed without webhooks: its payments by when they last "
+        "changed, or its events, which PortOne calls experimental. off: only attempts whose look is due are asked "
+        "about.",
+    )
+    feed_seconds: Annotated[float, Field(ge=1, le=86_400, allow_inf_nan=False)] = Field(
+        60, description="How often PortOne is asked what has changed: one request of all workers together."
+    )
+    feed_overlap_seconds: Annotated[float, Field(ge=60, le=86_400, allow_inf_nan=False)] = Field(
+        600, description="How much of the time before is read again: a change may appear late in PortOne's list."
+    )
+    compare_at: Annotated[str, Field(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$")] = Field(
+        "04:30", description="When PortOne's payments are compared with ours each night, in Seoul."
+    )
+    compare_days: Annotated[int, Field(ge=1, le=366)] = Field(
+        35, description="How many days back PortOne's payments are compared. A difference that is older is not seen."
+    )
+    compare_schedules_seconds: Annotated[float, Field(ge=60, le=7 * 86_400, allow_inf_nan=False)] = Field(
+        3600, description="How often PortOne's schedules are compared with our bookings."
+    )
     dunning_retry_days: Days = Field(
         (1, 3, 5, 7),
         description="Days after the first decline on which a soft decline is tried again; decimals allowed. "
@@ -258,6 +322,22 @@ class Settings(BaseSettings):
     http_address: Annotated[str, AfterValidator(_address)] = Field(
         "127.0.0.1:9464",
         description="Where /livez, /readyz and /metrics are served. They have no log-in: keep them inside.",
+    )
+    webhook_address: Annotated[str, AfterValidator(_address)] | None = Field(
+        None,
+        description="Where PortOne's webhooks are taken in: HOST:PORT behind a proxy that ends TLS. Without it there "
+        "is no such address, and every outcome is learnt by asking.",
+    )
+    webhook_path: Annotated[str, AfterValidator(_path), Field(max_length=200)] = Field(
+        "/webhooks/portone", description="The path of the URL that PortOne's console is given; every other one is 404."
+    )
+    webhook_secrets: Annotated[SecretStr, AfterValidator(_webhook_secrets)] = Field(
+        SecretStr(""),
+        description="The webhook secrets of the PortOne console (whsec_…), separated by commas: up to four, so that "
+        "one can be exchanged while another still signs. Whoever has one can make us ask PortOne, and nothing else.",
+    )
+    webhook_body_bytes_max: Annotated[int, Field(ge=1024, le=1_048_576)] = Field(
+        65_536, description="The largest webhook that is read. PortOne's are a few hundred bytes."
     )
     shutdown_grace_seconds: Annotated[float, Field(gt=0, le=3600)] = Field(
         240,

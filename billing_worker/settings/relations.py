@@ -1,4 +1,5 @@
-"""Which settings contradict each other: leases, windows and waits that must outlast one another.
+"""Which settings contradict each other: leases, windows and waits that must outlast one another, and secrets that stand
+in a setting that is shown.
 
 Every relation is asserted here and nowhere else, before anything starts. A relation names all settings that take part
 in it, so that one which is wrong by itself is not blamed twice.
@@ -13,7 +14,8 @@ from billing_worker.settings.fields import (
     VOID_AFTER_SECONDS_MIN,
     Settings,
 )
-from billing_worker.settings.problems import Problem, env_name, written
+from billing_worker.settings.problems import Problem, described, env_name, written
+from billing_worker.settings.secrecy import misplaced_secrets
 
 _SEND = ("send_window_seconds", "portone_connect_seconds", "portone_read_seconds")
 _CALL = (*_SEND, "portone_look_read_seconds", "database_command_timeout_seconds")
@@ -28,7 +30,7 @@ def relation_problems(settings: Settings, *, ignored: frozenset[str] = frozenset
     A relation in which an ignored one takes part is left out.
     """
     return [
-        Problem(env_name(rule.fields[0]), written(getattr(settings, rule.fields[0])), rule.reason, rule.advice())
+        Problem(env_name(rule.fields[0]), _shape(getattr(settings, rule.fields[0])), rule.reason, rule.advice())
         for rule in _relations(settings)
         if rule.broken and not ignored.intersection(rule.fields)
     ]
@@ -52,6 +54,9 @@ def _relations(given: Settings) -> Iterator[_Relation]:
     yield from _call_relations(given)
     yield from _key_relations(given)
     yield from _order_relations(given)
+    yield from _schedule_relations(given)
+    yield from _webhook_relations(given)
+    yield from _secret_relations(given)
 
 
 def _call_relations(given: Settings) -> Iterator[_Relation]:
@@ -129,6 +134,65 @@ def _order_relations(given: Settings) -> Iterator[_Relation]:
         "the warning would come after the page",
         f"give less than {written(given.unresolved_page_seconds)}",
     )
+
+
+def _schedule_relations(given: Settings) -> Iterator[_Relation]:
+    """What keeps a booking and a direct charge of the same cycle apart."""
+    yield _Relation(
+        ("schedule_near_seconds", *_SEND),
+        given.schedule_near_seconds <= _last_answer_seconds(given),
+        "a booking could still be on its way when its time has come",
+        f"give more than {written(_last_answer_seconds(given))}",
+    )
+    yield _Relation(
+        ("schedule_near_seconds", "schedule_lead_seconds"),
+        given.schedule_near_seconds >= given.schedule_lead_seconds,
+        "no cycle would ever be booked",
+        f"give less than {written(given.schedule_lead_seconds)}",
+    )
+    yield _Relation(
+        ("schedule_lost_after_seconds", "portone_connect_seconds", "portone_read_seconds"),
+        given.schedule_lost_after_seconds <= given.longest_charge_seconds,
+        "a charge that PortOne is making at that moment could be taken for lost, and the cycle charged beside it",
+        f"give more than {written(given.longest_charge_seconds)}",
+    )
+
+
+def _webhook_relations(given: Settings) -> Iterator[_Relation]:
+    """What an address for strangers needs."""
+    yield _Relation(
+        ("webhook_address", "webhook_secrets"),
+        given.webhook_address is not None and not given.webhook_secrets.get_secret_value().strip(", "),
+        "without a secret no webhook can be told from a forged one",
+        "give the secrets of PortOne's console, or no address",
+    )
+    yield _Relation(
+        ("webhook_address", "http_address"),
+        given.webhook_address is not None and _same_place(given.webhook_address, given.http_address),
+        "the metrics would stand beside what strangers can reach",
+        "give an address of its own",
+    )
+
+
+def _secret_relations(given: Settings) -> Iterator[_Relation]:
+    """No secret stands in a second setting: all but the secrets themselves are shown by commands and in the log."""
+    for field, held_by in misplaced_secrets(given):
+        yield _Relation(
+            (field, held_by),
+            True,
+            f"the secret of {env_name(held_by)} stands in it, and must stand nowhere else",
+            "give another value, and exchange the secret where this one was shown or logged",
+        )
+
+
+def _shape(value: object) -> str:
+    """What may be said of a value: a number whole, of a text only its length, for it may hold a secret."""
+    return described(value) if isinstance(value, str) else written(value)
+
+
+def _same_place(one: str, other: str) -> bool:
+    """Port 0 is a different port each time."""
+    return one == other and not one.endswith(":0")
 
 
 def _last_answer_seconds(given: Settings) -> float:

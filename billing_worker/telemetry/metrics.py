@@ -10,11 +10,14 @@ from importlib.metadata import PackageNotFoundError, version
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, disable_created_metrics
 from prometheus_client.process_collector import ProcessCollector
 
+BOOKING_OUTCOMES = ("booked", "refused", "no_verdict")
 CHARGE_OUTCOMES = ("paid", "declined", "refused", "no_verdict")
 
 # A card answers within a few seconds, PortOne gives up at about a minute, and we a little after it.
 _CHARGE_SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2, 3, 5, 8, 13, 20, 30, 45, 60, 90)
 _BATCH_SIZES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
+# Milliseconds when all is well; hours where the database was away and PortOne had to send again.
+_WEBHOOK_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60, 600, 3600)
 _SWEEP_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
 
@@ -28,6 +31,8 @@ class Metrics:
         ProcessCollector(registry=self.registry)
         self._about_charges()
         self._about_what_waits()
+        self._about_webhooks()
+        self._about_the_pull_side()
         self._about_sweeps()
         self._about_the_daemon()
 
@@ -53,6 +58,12 @@ class Metrics:
             "Charges tried, by what became of them; no_verdict also where the send window closed before a send.",
             "outcome",
         )
+        self.bookings = self._counter(
+            "bookings_total", "Bookings tried, by what became of them; as for charges.", "outcome"
+        )
+        self.booking_seconds = self._histogram(
+            "booking_seconds", "From a booking's wait for its turn to its answer.", _CHARGE_SECONDS
+        )
         self.settled = self._counter(
             "settled_total", "Attempts settled, by verdict and how it was learnt.", "verdict", "source"
         )
@@ -72,6 +83,8 @@ class Metrics:
         for outcome in CHARGE_OUTCOMES:
             # A series that appears with its first event hides that event from rate().
             self.charges.labels(outcome=outcome)
+        for outcome in BOOKING_OUTCOMES:
+            self.bookings.labels(outcome=outcome)
 
     def _about_what_waits(self) -> None:
         self.due_backlog = self._gauge("due_backlog", "Cycles that are due and not collected.")
@@ -81,6 +94,30 @@ class Metrics:
             "oldest_open_attempt_seconds", "How long the oldest attempt has been without a verdict."
         )
         self.exceptions = self._gauge("exceptions", "Cycles set aside for a person to decide.")
+
+    def _about_webhooks(self) -> None:
+        self.webhooks_received = self._counter(
+            "webhooks_received_total", "Requests to the webhook address, by what became of them.", "result"
+        )
+        self.webhooks_read = self._counter("webhooks_read_total", "Hints read, by what they came to.", "result")
+        self.webhooks_unread = self._gauge("webhooks_unread", "Hints that are kept and not yet read.")
+        self.webhook_seconds = self._histogram(
+            "webhook_seconds", "From a webhook's arrival to the order of its look.", _WEBHOOK_SECONDS
+        )
+
+    def _about_the_pull_side(self) -> None:
+        self.feed_changes = self._counter(
+            "feed_changes_total", "Changes at PortOne that speak of a payment of ours, by what they came to.", "result"
+        )
+        self.feed_reached = self._gauge(
+            "feed_reached_timestamp_seconds", "Up to when PortOne's changes have been read from here, in Unix time."
+        )
+        self.differences = self._gauge(
+            "differences", "In what PortOne's books and ours differ, by class; counted every half minute.", "class"
+        )
+        self.comparisons = self._counter(
+            "comparisons_total", "Comparisons with PortOne's books that were made whole.", "of"
+        )
 
     def _about_sweeps(self) -> None:
         self.sweep_runs = self._counter("sweep_runs_total", "Sweeps that ended well.", "sweep")

@@ -77,7 +77,8 @@ WHERE shard = $1 AND subscription_id > $2 AND subscription_id <= $3;
 
 -- name: read_attempts
 -- The attempts on those cycles, found by the cycle: whose they say that they are is what is to be verified.
-SELECT a.attempt_id, a.cycle_id, a.subscription_id, a.payment_id, a.amount_minor, a.currency, a.status, a.pg_tx_id
+SELECT a.attempt_id, a.cycle_id, a.subscription_id, a.payment_id, a.amount_minor, a.currency, a.status, a.pg_tx_id,
+       a.time_to_pay IS NOT NULL AS booking
 FROM billing.cycle_list c
 JOIN billing.attempt_list a ON a.shard = c.shard AND a.cycle_id = c.cycle_id
 WHERE c.shard = $1 AND c.subscription_id > $2 AND c.subscription_id <= $3;

@@ -295,6 +295,7 @@ async def test_a_payment_of_another_sum_is_held_for_a_person_and_nothing_is_sent
     payment_id = await rig.owe()
     await rig.charge()
     await forget_what_happened(rig)
+    await rig.admin.execute("ALTER TABLE billing.cycles DISABLE TRIGGER cycles_price")
     await rig.admin.execute("UPDATE billing.cycles SET amount_minor = 12000")
 
     # when

@@ -135,7 +135,7 @@ async def test_an_attempt_whose_cycle_an_older_one_has_paid_is_not_asked_about_w
     found = await rig.crew.collector.look(older.attempt)
     assert isinstance(found, Payment)
     paid = Paid(found.pg_tx_id or "", found.paid_at or now, found.transaction_id)
-    await rig.crew.collector.settle(older.attempt, paid, Source.LOOK)
+    await rig.crew.verdicts.settle(older.attempt, paid, Source.LOOK)
     assert [one["status"] for one in await rig.attempts()] == ["paid", "refused"]
 
     # when
@@ -195,7 +195,7 @@ async def test_money_for_a_cycle_that_somebody_skipped_is_still_entered(rig: Rig
     recheck_at = rig.clock.now() + timedelta(hours=1)
     payment_id = (await rig.cycle())["payment_id"]
     skipped = await cycles.skip_cycle(
-        rig.database.claims, payment_id, reason="asked us to", actor="kim", recheck_at=recheck_at
+        rig.database.claims, payment_id, reason="asked us to", actor="kim", now=rig.clock.now(), recheck_at=recheck_at
     )
 
     # when

@@ -70,7 +70,7 @@ async def everything(admin: Any) -> str:
 async def claimed_cycle(worker: Database) -> ClaimedCycle:
     """The due cycle of one subscription, under our lease."""
     await subscriptions.add_subscriptions(worker.claims, [(a_plan(), NOON)])
-    await renewer.Renewer(worker.claims, store_id=STORE_ID, batch_max=9, actor="worker-1").run_once(NOON)
+    await renewer.Renewer(worker.claims, store_id=STORE_ID, lead=LEASE, batch_max=9, actor="worker-1").run_once(NOON)
     [cycle] = await cycles.claim_due_cycles(
         worker.claims, a_plan_shard(), store_id=STORE_ID, now=NOON, lease_until=NOON + LEASE, limit=9
     )
@@ -209,12 +209,15 @@ async def test_a_claim_is_worth_nothing_on_another_cycle_with_its_id_and_epoch(
 async def test_a_period_is_not_opened_for_another_subscription_with_its_id(worker: Database, admin: Any) -> None:
     # given
     await subscriptions.add_subscriptions(worker.claims, [(a_plan(), NOON)])
-    [due] = await subscriptions.lock_due_subscriptions(worker.claims, a_plan_shard(), now=NOON, limit=9)
+    [due] = await subscriptions.lock_due_subscriptions(
+        worker.claims, a_plan_shard(), now=NOON, lead_until=NOON, limit=9
+    )
     await admin.execute("UPDATE billing.subscriptions SET business_key = 'another'")
     before = await everything(admin)
 
     # when
-    count = await cycles.open_cycles(worker.claims, [renewer.new_cycle(due, store_id=STORE_ID)], store_id=STORE_ID)
+    new = renewer.new_cycle(due, store_id=STORE_ID, lead=LEASE)
+    count = await cycles.open_cycles(worker.claims, [new], store_id=STORE_ID)
 
     # then
     assert count == 0

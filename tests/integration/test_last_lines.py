@@ -8,7 +8,7 @@ import pytest
 
 from billing_worker.store import control
 from billing_worker.store.db import Database
-from billing_worker.store.last_lines import TRIGGERS, UNIQUE_INDEXES, missing_last_lines
+from billing_worker.store.last_lines import TRIGGERS, UNIQUE_INDEXES, missing_last_lines, trigger_table
 from billing_worker.workers import fitness
 from tests.conftest import DatabaseUrls, OwnServer, execute
 from tests.rig import a_database
@@ -130,7 +130,7 @@ async def test_a_trigger_that_is_not_always_enabled_is_named_and_its_remedy_mend
     admin: Any, worker: Database, name: str, state: str
 ) -> None:
     # given
-    await admin.execute(f"ALTER TABLE billing.ledger {state} {name}")
+    await admin.execute(f"ALTER TABLE billing.{trigger_table(name)} {state} {name}")
 
     # when
     [fault] = await missing_last_lines(worker.claims)
@@ -145,7 +145,7 @@ async def test_a_trigger_that_is_not_always_enabled_is_named_and_its_remedy_mend
 @pytest.mark.parametrize("name", TRIGGERS)
 async def test_a_dropped_trigger_is_named_and_its_remedy_mends_it(admin: Any, worker: Database, name: str) -> None:
     # given
-    await admin.execute(f"DROP TRIGGER {name} ON billing.ledger")
+    await admin.execute(f"DROP TRIGGER {name} ON billing.{trigger_table(name)}")
 
     # when
     [fault] = await missing_last_lines(worker.claims)

@@ -19,8 +19,8 @@ NOW = "timestamptz '2026-03-01 12:00+00'"
 FILL = """
 SET synchronous_commit = off;
 SET session_replication_role = replica;
-INSERT INTO billing.subscriptions (shard, business_key, customer_id, billing_key, order_name, amount_minor, anchor_on, next_due_at)
-SELECT n % 4, 'sub-' || n, 'c', 'bk-ok-' || n, 'x', 9900, '2026-01-31',
+INSERT INTO billing.subscriptions (shard, business_key, customer_id, billing_key, order_name, amount_minor, anchor_on, mode, next_due_at)
+SELECT n % 4, 'sub-' || n, 'c', 'bk-ok-' || n, 'x', 9900, '2026-01-31', CASE WHEN n % 97 = 0 THEN 'schedule' ELSE 'charge' END,
        '2026-03-02 00:00+00'::timestamptz + n * interval '20 seconds' - CASE WHEN n % 200 = 0 THEN interval '60 days' ELSE '0' END
 FROM generate_series(1, 100000) AS n;
 INSERT INTO billing.cycles (shard, subscription_id, cycle_number, period_start_on, period_end_on, due_at, amount_minor, currency,
@@ -46,6 +46,7 @@ UPDATE billing.cycles SET status = CASE WHEN subscription_id % 2 = 0 THEN 'held'
 WHERE cycle_number = 2 AND subscription_id % 997 = 0;
 UPDATE billing.attempts a SET status = 'open', request_body = 'x', settled_at = NULL, look_at = '2026-03-02 00:00+00'
 FROM billing.cycles c WHERE c.shard = a.shard AND c.cycle_id = a.cycle_id AND c.status IN ('held', 'collecting');
+UPDATE billing.attempts SET time_to_pay = '2026-03-02 00:00+00' WHERE status = 'open' AND subscription_id % 3 = 0;
 UPDATE billing.attempts SET contradiction = 'x' WHERE status = 'paid' AND cycle_id % 5003 = 0;
 UPDATE billing.subscriptions SET status = 'held', held_reason = 'x' WHERE subscription_id % 4999 = 0;
 INSERT INTO billing.ledger (shard, subscription_id, kind, source, recorded_at, sequence, previous_hash, entry_hash)
@@ -54,8 +55,12 @@ FROM billing.subscriptions CROSS JOIN generate_series(1, 2) WHERE subscription_i
 INSERT INTO billing.ledger (shard, subscription_id, kind, source, recorded_at, sequence, previous_hash, entry_hash)
 SELECT shard, subscription_id, 'operator', 'operator', now(), 0, '', ''
 FROM billing.subscriptions CROSS JOIN generate_series(1, 1000) WHERE business_key = 'sub-777';
+INSERT INTO billing.webhook_inbox (webhook_id, event_type, payment_id, sent_at, received_at, read_at, result)
+SELECT 'wh-' || n, 'Transaction.Paid', 'rb1' || lpad((n * 10 + 1)::text, 27, '0'), now(), now() - n * interval '1 minute',
+       CASE WHEN n % 500 > 0 THEN now() END, CASE WHEN n % 500 > 0 THEN 'ordered' END
+FROM generate_series(1, 100000) AS n;
 RESET session_replication_role;
-ANALYZE billing.subscriptions, billing.cycles, billing.attempts, billing.ledger, billing.ledger_heads;
+ANALYZE billing.subscriptions, billing.cycles, billing.attempts, billing.ledger, billing.ledger_heads, billing.webhook_inbox;
 """  # noqa: E501
 
 
@@ -69,6 +74,7 @@ class Repeated:
     pages_max: int
 
 
+LEAD = f"{NOW} + interval '3 days'"
 SOON = f"{NOW} + interval '1 minute'"
 REPEATED = [
     Repeated("shards_due", (NOW, "'store-test'"), frozenset({"cycles_claimable"}), 400),
@@ -80,8 +86,14 @@ REPEATED = [
     ),
     Repeated("shards_to_look", (NOW,), frozenset({"attempts_to_look"}), 400),
     Repeated("claim_looks", ("1::smallint", NOW, SOON, "20"), frozenset({"attempts_to_look"}), 1500),
-    Repeated("shards_to_renew", (NOW,), frozenset({"subscriptions_due"}), 400),
-    Repeated("lock_due_subscriptions", ("1::smallint", NOW, "50"), frozenset({"subscriptions_due"}), 400),
+    Repeated("shards_to_renew", (NOW, LEAD), frozenset({"subscriptions_due", "subscriptions_to_book"}), 600),
+    # Enough of a batch that what is owed leaves room for what is to be booked.
+    Repeated(
+        "lock_due_subscriptions",
+        ("1::smallint", NOW, "400", LEAD),
+        frozenset({"subscriptions_due", "subscriptions_to_book"}),
+        1500,
+    ),
     Repeated(
         "backlog",
         (NOW,),
@@ -95,11 +107,44 @@ ONE_PAYMENT = "'rb1' || lpad('7771', 27, '0')"
 ASKED = [
     Repeated("show_attempts", (SHARDS, ONE_PAYMENT), frozenset({"cycles_payment_id", "attempts_number"}), 300),
     Repeated("look_soon", (SHARDS, ONE_PAYMENT, NOW), frozenset({"cycles_payment_id", "attempts_number"}), 300),
-    Repeated("skip_cycle", (SHARDS, ONE_PAYMENT, "'x'", "'x'", NOW), frozenset({"cycles_payment_id"}), 300),
+    # 20 hints, each with 64 probes of an index for its cycle.
+    Repeated(
+        "read_hints",
+        (SHARDS, NOW, "20"),
+        frozenset({"webhook_inbox_unread", "cycles_payment_id", "attempts_number"}),
+        20 * 64 * 3 + 1000,
+    ),
+    Repeated("unread_hints", ("1000",), frozenset({"webhook_inbox_unread"}), 300),
+    Repeated("forget_hints", (f"{NOW} - interval '1 day'", "50"), frozenset({"webhook_inbox_received"}), 3000),
+    Repeated("skip_cycle", (SHARDS, ONE_PAYMENT, "'x'", "'x'", NOW, NOW), frozenset({"cycles_payment_id"}), 300),
     Repeated("retry_cycle", (SHARDS, ONE_PAYMENT, "'x'", "'x'", NOW), frozenset({"cycles_payment_id"}), 300),
     # By payment_id, or by the few that are being collected: whichever are fewer pages.
-    Repeated("hold_cycle", (SHARDS, ONE_PAYMENT, "'x'", "'x'"), frozenset(), 300),
+    Repeated("hold_cycle", (SHARDS, ONE_PAYMENT, "'x'", "'x'", NOW), frozenset(), 300),
     Repeated("accept_cycle", (SHARDS, ONE_PAYMENT, "'x'", "'x'"), frozenset({"cycles_payment_id"}), 300),
+    Repeated(
+        "cancel_subscription",
+        ("1::smallint", "'sub-777'", "'x'", "'x'", NOW),
+        frozenset({"cycles_number", "attempts_booked"}),
+        300,
+    ),
+    Repeated(
+        "change_subscriptions",
+        (
+            "'{1,1}'",
+            "'{777,781}'",
+            "'{c,c}'",
+            "'{n,n}'",
+            "'{p,p}'",
+            "'{e,e}'",
+            "'{bk-new,bk-new}'",
+            "'{x,x}'",
+            "'{1,2}'",
+            "'{charge,charge}'",
+            NOW,
+        ),
+        frozenset({"subscriptions_pkey", "cycles_number", "attempts_booked"}),
+        300,
+    ),
     Repeated(
         "list_exceptions",
         ("100",),

@@ -11,6 +11,7 @@ import pytest
 from billing_worker.billing.model import payment_id, shard_of
 from billing_worker.billing.periods import Cadence, PeriodUnit, due_at, nth_period
 from billing_worker.billing.plans import PlannedSubscription
+from billing_worker.billing.states import Mode
 from billing_worker.store import subscriptions
 from billing_worker.store.db import Database, DatabaseGoneError
 from billing_worker.workers.renewer import Renewer
@@ -18,6 +19,7 @@ from tests.builders import STORE_ID, a_cadence, a_plan
 from tests.conftest import DatabaseUrls, execute
 from tests.rig import a_database
 
+LEAD = timedelta(days=3)
 KEYS = [key for key in (f"key-{number}" for number in range(3000)) if shard_of(key) == 7]
 
 
@@ -40,7 +42,7 @@ async def subscribe(worker: Database, *plans: PlannedSubscription) -> None:
 
 
 def renewer(worker: Database, *, batch_max: int = 100) -> Renewer:
-    return Renewer(worker.claims, store_id=STORE_ID, batch_max=batch_max, actor="worker-1")
+    return Renewer(worker.claims, store_id=STORE_ID, lead=LEAD, batch_max=batch_max, actor="worker-1")
 
 
 async def renew_all(worker: Database, now: datetime, *, batch_max: int = 100) -> int:
@@ -288,3 +290,88 @@ async def test_a_renewal_that_fails_half_way_opens_nothing(
     # then
     assert await admin.fetchval("SELECT count(*) FROM billing.cycles") == 0
     assert await admin.fetchval("SELECT max(next_cycle_number) FROM billing.subscriptions") == 1
+
+
+# --- periods that are booked ahead ----------------------------------------------------------------------------------
+
+DUE_AT = datetime(2026, 1, 31, 1, 0, tzinfo=UTC)
+
+
+async def test_a_period_of_schedule_mode_is_opened_a_lead_before_it_is_due(worker: Database, admin: Any) -> None:
+    # given
+    await subscribe(worker, a_plan(mode=Mode.SCHEDULE))
+
+    # when
+    early = await renew_all(worker, DUE_AT - LEAD - timedelta(microseconds=1))
+    in_time = await renew_all(worker, DUE_AT - LEAD)
+
+    # then
+    cycle = await admin.fetchrow("SELECT * FROM billing.cycles")
+    assert (early, in_time) == (0, 1)
+    assert (cycle["mode"], cycle["status"]) == ("schedule", "due")
+    assert (cycle["due_at"], cycle["claimable_at"]) == (DUE_AT, DUE_AT - LEAD)
+    assert await admin.fetchval("SELECT next_due_at FROM billing.subscriptions") == datetime(2026, 2, 28, 1, tzinfo=UTC)
+
+
+async def test_a_lead_opens_nothing_of_what_is_charged(worker: Database, admin: Any) -> None:
+    # given
+    modes = [Mode.CHARGE, Mode.SCHEDULE, Mode.CHARGE, Mode.SCHEDULE]
+    await subscribe(worker, *(a_plan(key, mode=mode) for key, mode in zip(KEYS[:4], modes, strict=True)))
+
+    # when
+    ahead = await renew_all(worker, DUE_AT - timedelta(seconds=1))
+    opened = await admin.fetch("SELECT mode, claimable_at = due_at AS at_once FROM billing.cycles ORDER BY cycle_id")
+    owed = await renew_all(worker, DUE_AT)
+
+    # then
+    assert (ahead, owed) == (2, 2)
+    assert [tuple(row) for row in opened] == [("schedule", False)] * 2
+    assert (
+        await admin.fetchval("SELECT count(*) FROM billing.cycles WHERE mode = 'charge' AND claimable_at = due_at") == 2
+    )
+
+
+async def test_what_is_owed_is_opened_before_what_is_to_be_booked_and_both_share_a_batch(
+    worker: Database, admin: Any
+) -> None:
+    # given
+    tomorrow = a_cadence(anchor_on=date(2026, 2, 1))
+    await subscribe(
+        worker,
+        *(a_plan(key, mode=Mode.SCHEDULE, cadence=tomorrow) for key in KEYS[:3]),
+        *(a_plan(key) for key in KEYS[3:6]),
+    )
+    modes = "SELECT string_agg(mode, ' ' ORDER BY cycle_id) FROM billing.cycles"
+
+    # when
+    counts = [(await renewer(worker, batch_max=4).run_once(DUE_AT)).rows for _ in range(3)]
+
+    # then
+    assert counts == [4, 2, 0]
+    assert sorted((await admin.fetchval(modes)).split()[:4]) == ["charge", "charge", "charge", "schedule"]
+
+
+async def test_a_period_to_be_booked_that_an_outage_has_delayed_is_opened_like_any_other(
+    worker: Database, admin: Any
+) -> None:
+    # given
+    await subscribe(worker, a_plan(mode=Mode.SCHEDULE))
+
+    # when
+    opened = await renew_all(worker, DUE_AT + timedelta(days=26))
+
+    # then
+    assert opened == 2
+    assert await periods_of(admin) == [date(2026, 1, 31), date(2026, 2, 28)]
+
+
+async def test_two_renewers_open_what_is_to_be_booked_once(worker: Database, admin: Any) -> None:
+    # given
+    await subscribe(worker, *(a_plan(key, mode=Mode.SCHEDULE) for key in KEYS[:20]))
+
+    # when
+    counts = await asyncio.gather(*(renewer(worker).run_once(DUE_AT - LEAD) for _ in range(2)))
+
+    # then
+    assert sum(one.rows for one in counts) == 20
+    assert await admin.fetchval("SELECT count(*) FROM billing.cycles") == 20

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import asyncpg
 import pytest
 
-from billing_worker.store import control, db
+from billing_worker.store import control, db, migrate
 from billing_worker.store.db import PoolLimits
 from billing_worker.workers import fitness
 from billing_worker.workers.fitness import StartUpRefusedError
@@ -129,11 +129,11 @@ async def test_the_worker_may_do_nothing_beyond_its_work(rig: Rig, database: Dat
 FOREVER = {
     "cycles": [
         "shard", "subscription_id", "cycle_number", "period_start_on", "period_end_on", "due_at",
-        "amount_minor", "currency", "order_name", "store_id", "payment_id", "correction_number", "created_at",
+        "currency", "mode", "store_id", "payment_id", "correction_number", "created_at",
     ],
     "attempts": [
         "shard", "cycle_id", "subscription_id", "attempt_number", "payment_id", "idempotency_key",
-        "amount_minor", "currency", "request_sha256", "opened_at", "worker",
+        "amount_minor", "currency", "request_sha256", "opened_at", "worker", "time_to_pay",
     ],
 }  # fmt: skip
 
@@ -154,7 +154,7 @@ async def test_the_worker_cannot_change_what_a_payment_is(rig: Rig, database: Da
 VIEWS = [
     "subscription_list", "cycle_list", "attempt_list", "due_now", "open_attempts", "past_due", "exceptions",
     "ledger_entries", "collected_by_day", "last_day", "double_entries", "ledger", "ledger_heads", "control", "outbox",
-    "schema_migrations",
+    "schema_migrations", "schedules",
 ]  # fmt: skip
 
 
@@ -339,12 +339,13 @@ async def test_the_daemon_refuses_a_schema_of_another_version_and_one_that_is_no
     database: DatabaseUrls, postgres_server: str
 ) -> None:
     # given
-    execute(database.admin_url, "DELETE FROM billing.schema_migrations WHERE version = 4")
+    newest = migrate.newest_version()
+    execute(database.admin_url, f"DELETE FROM billing.schema_migrations WHERE version = {newest}")
     old = await db.connect(database.worker_url, PoolLimits(), application_name="test")
     none = await db.connect(postgres_server, PoolLimits(), application_name="test")
 
     # when, then
-    with pytest.raises(StartUpRefusedError, match="the schema is at 3, this program wants 4"):
+    with pytest.raises(StartUpRefusedError, match=f"the schema is at {newest - 1}, this program wants {newest}"):
         await fitness.refuse_unfit(old, "store-test")
     with pytest.raises(StartUpRefusedError, match="run billing-worker migrate"):
         await fitness.refuse_unfit(none, "store-test")

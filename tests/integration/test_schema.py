@@ -11,7 +11,7 @@ import pytest
 
 from billing_worker.billing.money import AMOUNT_MINOR_MAX, MINOR_DIGITS
 from billing_worker.billing.periods import PeriodUnit
-from billing_worker.billing.states import AttemptStatus, CycleStatus, EntryKind, Source, SubscriptionStatus
+from billing_worker.billing.states import AttemptStatus, CycleStatus, EntryKind, Mode, Source, SubscriptionStatus
 from billing_worker.demo import pg_binaries
 from tests.builders import NOON
 from tests.conftest import DatabaseUrls, chosen_binaries
@@ -112,7 +112,9 @@ CLOSED = {"request_body": None, "settled_at": NOON, "look_at": None}
     ("constraint", "words"),
     [
         ("subscriptions_status", SubscriptionStatus),
+        ("subscriptions_mode", Mode),
         ("cycles_status", CycleStatus),
+        ("cycles_mode", Mode),
         ("attempts_status", AttemptStatus),
         ("ledger_kind", EntryKind),
         ("ledger_source", Source),
@@ -165,7 +167,7 @@ async def test_every_table_leads_with_its_shard(admin: Any) -> None:
         JOIN pg_class t ON t.oid = i.indrelid
         JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
         WHERE t.relnamespace = 'billing'::regnamespace
-            AND t.relname NOT IN ('control', 'deployment', 'schema_migrations')
+            AND t.relname NOT IN ('control', 'deployment', 'schema_migrations', 'webhook_inbox')
         """
     )
 
@@ -249,6 +251,10 @@ async def test_one_transaction_of_the_pg_is_one_entry(admin: Any) -> None:
         {"status": "open", "look_at": None},
         {"status": "unknown"},
         {"source": "rule"},
+        {"schedule_id": "schedule-1"},
+        {"revoke_reason": "price"},
+        {"time_to_pay": NOON, "revoke_reason": "whim"},
+        {**CLOSED, "status": "revoked"},
     ],
     ids=str,
 )

@@ -67,8 +67,8 @@ async def test_a_refusal_held_by_a_frozen_worker_does_not_close_an_attempt_that_
 
     # when
     refused = Refused("UNAUTHORIZED", "", RefusalScope.CHANNEL)
-    await rig.crew.collector.settle(stale.attempt, refused, Source.ANSWER)
-    await rig.crew.collector.settle(stale.attempt, Voided(), Source.LOOK)
+    await rig.crew.verdicts.settle(stale.attempt, refused, Source.ANSWER)
+    await rig.crew.verdicts.settle(stale.attempt, Voided(), Source.LOOK)
 
     # then
     assert (await rig.attempt())["status"] == "open"
@@ -103,7 +103,7 @@ async def test_money_found_by_a_frozen_worker_is_never_too_late(rig: Rig) -> Non
     await rig.admin.execute("UPDATE billing.attempts SET last_sent_at = last_sent_at + interval '1 minute'")
 
     # when
-    await rig.crew.collector.settle(stale.attempt, Paid("kpn-1", rig.clock.now()), Source.ANSWER)
+    await rig.crew.verdicts.settle(stale.attempt, Paid("kpn-1", rig.clock.now()), Source.ANSWER)
 
     # then
     assert (await rig.attempt())["status"] == "paid"
@@ -147,7 +147,7 @@ async def test_an_attempt_that_was_settled_meanwhile_is_not_sent_again(rig: Rig)
     sent = len(await rig.posts())
 
     # when
-    await rig.crew.collector.settle(claimed.attempt, Voided(), Source.OPERATOR)
+    await rig.crew.verdicts.settle(claimed.attempt, Voided(), Source.OPERATOR)
     await rig.crew.collector.send_again(claimed, decided=rig.clock.monotonic())
 
     # then
@@ -200,10 +200,10 @@ async def test_a_payment_whose_verdict_came_second_is_looked_at_soon(rig: Rig) -
     await silent(rig)
     await rig.pass_time(minutes=3)
     [claimed] = await claim(rig, (await rig.attempt())["shard"])
-    await rig.crew.collector.settle(claimed.attempt, Voided(), Source.OPERATOR)
+    await rig.crew.verdicts.settle(claimed.attempt, Voided(), Source.OPERATOR)
 
     # when
-    await rig.crew.collector.settle(claimed.attempt, Paid("pg-1", rig.clock.now()), Source.ANSWER)
+    await rig.crew.verdicts.settle(claimed.attempt, Paid("pg-1", rig.clock.now()), Source.ANSWER)
     await rig.reconcile_after(seconds=rig.rules.ask_first.total_seconds() + 1)
 
     # then
@@ -219,7 +219,7 @@ async def test_a_billing_key_that_portone_s_record_quotes_is_not_kept(rig: Rig) 
 
     # when
     quoting = Declined("51", "no funds on bk-drop-uncharged-xall-1")
-    await rig.crew.collector.settle(claimed.attempt, quoting, Source.LOOK)
+    await rig.crew.verdicts.settle(claimed.attempt, quoting, Source.LOOK)
 
     # then
     assert (await rig.attempt())["decline_message"] == "no funds on (billing key)"

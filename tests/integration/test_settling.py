@@ -14,7 +14,7 @@ from billing_worker.billing.charging import Verdict, Voided
 from billing_worker.billing.model import Attempt, shard_of
 from billing_worker.billing.outcomes import Declined, Paid
 from billing_worker.billing.settlement import Settlement
-from billing_worker.billing.states import AttemptStatus, CycleStatus, Source
+from billing_worker.billing.states import AttemptStatus, CycleStatus, Mode, Source
 from billing_worker.store import attempts, cycles, subscriptions
 from billing_worker.store.attempts import Intent
 from billing_worker.store.cycles import NewCycle
@@ -49,8 +49,9 @@ async def owe(worker: Database, *, numbers: int = 1) -> None:
         start_on = NOON.date() + timedelta(days=30 * number)
         names = (SHARD, 1, a_plan().business_key, number)
         cycle = NewCycle(
-            *names, start_on, start_on + timedelta(days=30), NOON, a_plan().price, "x", f"rb1{number:027d}", NOON
-        )
+            *names, start_on, start_on + timedelta(days=30), NOON, a_plan().price, "x", f"rb1{number:027d}", NOON,
+            Mode.CHARGE, NOON,
+        )  # fmt: skip
         await cycles.open_cycles(worker.claims, [cycle], store_id=STORE_ID)
 
 
@@ -284,7 +285,7 @@ async def test_a_settlement_does_not_wait_for_a_renewal_or_an_import(worker: Dat
 
     # when
     async with worker.claims.transaction() as transaction:
-        renewed = await subscriptions.lock_due_subscriptions(transaction, SHARD, now=NOON, limit=10)
+        renewed = await subscriptions.lock_due_subscriptions(transaction, SHARD, now=NOON, lead_until=NOON, limit=10)
         imported = await subscriptions.find_subscriptions(transaction, ["sub-1"])
         settled = await write(worker, decided(attempt, Paid("pg-1", NOON)))
 
