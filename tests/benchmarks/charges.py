@@ -27,6 +27,7 @@ import psutil
 import uvloop
 
 from billing_worker.billing.billing_key import BillingKey
+from billing_worker.billing.deployment import Ours
 from billing_worker.billing.model import Customer
 from billing_worker.billing.money import Money
 from billing_worker.billing.periods import Cadence, PeriodUnit, due_at, nth_period
@@ -35,7 +36,7 @@ from billing_worker.clock import SystemClock
 from billing_worker.demo.postgres import EmbeddedPostgres
 from billing_worker.simulator import server
 from billing_worker.simulator.options import SimulatorOptions
-from billing_worker.store import db, migrate, subscriptions
+from billing_worker.store import db, deployment, migrate, subscriptions
 from billing_worker.workers.renewer import Renewer
 from tests.benchmarks.http_client import measure_raw_client
 
@@ -141,6 +142,11 @@ async def _prepare(dsn: str, due: int, future: int) -> None:
     if future:
         await connection.execute(FUTURE_CYCLES, future)
     database = await db.connect(dsn, db.PoolLimits(), application_name="benchmark")
+    # As a worker that was here before the cycles has written it; else each would be asked about before it is sent.
+    ours, seen = Ours("main", live=False), await deployment.see(database.claims)
+    await deployment.record_deployment(
+        database.claims, seen, ours, after=None, look_first=False, actor="benchmark", reason="first used"
+    )
     started = SystemClock().now()
     cadence = Cadence(PeriodUnit.MONTH, 1, started.date() - dt.timedelta(days=1), "Asia/Seoul", dt.time(10, 0))
     first_due_at = due_at(cadence, nth_period(cadence, 1))
