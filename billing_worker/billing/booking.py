@@ -120,11 +120,21 @@ def weigh_booking(
         case Unanswered():
             return _wait(attempt, now, rules, payment.reason)
         case Payment() if payment.status in outcomes.PAYMENT_PAID:
-            return charging.compared(attempt, payment, rules)
+            return _paid(attempt, schedule, payment, rules)
         case Payment() if payment.status not in outcomes.PAYMENT_FAILED:
             return _wait(attempt, now, rules, f"payment is {payment.status}")
         case Payment() | Absent():
             return _weigh_unpaid(attempt, schedule, payment, answer, asked_at=asked_at, now=now, rules=rules)
+
+
+def _paid(
+    attempt: Attempt, schedule: ScheduleLook, payment: Payment, rules: ChargingRules
+) -> Paid | Contradiction | Voided:
+    """The money, or in what it is not ours. A person who has skipped the period was shown that already."""
+    compared = charging.compared(attempt, payment, rules)
+    decided = isinstance(compared, Contradiction) and attempt.cycle_status is CycleStatus.SKIPPED
+    ended = isinstance(schedule, Schedule) and schedule.status in _ENDED_UNPAID | outcomes.SCHEDULE_SUCCEEDED
+    return Voided() if decided and (ended or isinstance(schedule, Absent)) else compared
 
 
 def _weigh_unpaid(

@@ -11,6 +11,7 @@ from billing_worker.billing import outcomes
 from billing_worker.billing.model import Attempt, ClaimedCycle, idempotency_key
 from billing_worker.billing.outcomes import (
     Absent,
+    Cancellation,
     Declined,
     Look,
     NoVerdict,
@@ -307,6 +308,8 @@ class Verified:
 
     transaction_id: str
     refunded_minor: int = 0
+    cancellations: tuple[Cancellation, ...] = ()  # what is known of how it was given back
+    disputed: bool = False  # the card holder contests it
 
 
 @dataclass(frozen=True, slots=True)
@@ -342,7 +345,7 @@ def _review_paid(attempt: Attempt, look: Look, *, now: datetime, rules: Charging
             problems = differences(attempt, look, rules)
             if problems:
                 return Contradiction("; ".join(problems))
-            return Verified(look.transaction_id, look.refunded_minor)
+            return Verified(look.transaction_id, look.refunded_minor, look.cancellations, look.disputed)
         case Payment() | Absent() if attempt.looks < LOOKS_BEFORE_DOUBT:
             return _wait(attempt, now, rules, "the record does not show the payment yet")
         case Payment():

@@ -8,7 +8,18 @@ from typing import Annotated
 
 import typer
 
-from billing_worker.cli import adopting, checking, ledger, operating, reconciling, starting, subscriptions
+from billing_worker.cli import (
+    adopting,
+    checking,
+    comparing,
+    ledger,
+    operating,
+    reconciling,
+    refunding,
+    scheduling,
+    starting,
+    subscriptions,
+)
 from billing_worker.cli import status as standing
 from billing_worker.cli.root import CommandLine
 
@@ -51,6 +62,10 @@ app.add_typer(operating.attempt, name="attempt")
 app.add_typer(operating.cycle, name="cycle")
 app.command("exceptions")(operating.exceptions)
 app.command("reconcile")(reconciling.reconcile)
+app.command("compare")(comparing.compare)
+app.command("differences")(comparing.differences)
+app.command("refund")(refunding.refund)
+app.add_typer(scheduling.app, name="schedules")
 app.command("status")(standing.status)
 app.command("halt")(operating.halt)
 app.command("resume-sending")(operating.resume_sending)

@@ -13,10 +13,11 @@ from billing_worker.billing.charging import ChargingRules, Contradiction, Verdic
 from billing_worker.billing.dunning import DunningPolicy
 from billing_worker.billing.model import Attempt
 from billing_worker.billing.outcomes import Declined, Paid, Refused
+from billing_worker.billing.refunding import given_back
 from billing_worker.billing.states import Source
 from billing_worker.clock import Clock
 from billing_worker.portone.fields import billing_key_of
-from billing_worker.store import attempts
+from billing_worker.store import attempts, refunds
 from billing_worker.store.db import Pool, RowRefusedError
 from billing_worker.telemetry import Metrics
 from billing_worker.workers.settler import Settler
@@ -73,7 +74,9 @@ class Verdicts:
             await attempts.ask_again(self._outcomes, [(attempt, soon)])
 
     async def verify(self, attempt: Attempt, verified: Verified) -> None:
-        """Write down that PortOne's record of a paid attempt agrees with ours."""
+        """Write down that PortOne's record of a paid attempt agrees with ours, and what was given back of it since."""
+        if verified.refunded_minor or verified.disputed:
+            await self._give_back(attempt, verified)
         await attempts.verify_attempt(
             self._outcomes,
             attempt,
@@ -91,6 +94,16 @@ class Verdicts:
         )
         if new:
             log.error("attempt.contradicted", payment_id=attempt.payment_id, what=contradiction.what)
+
+    async def _give_back(self, attempt: Attempt, verified: Verified) -> None:
+        parts = given_back(verified.refunded_minor, verified.cancellations)
+        entered = await refunds.enter_given_back(
+            self._outcomes, attempt, parts, disputed=verified.disputed, actor=self._actor
+        )
+        for kind, amount_minor, code in entered:
+            log.warning(
+                "attempt.taken_back", payment_id=attempt.payment_id, kind=kind, amount_minor=amount_minor, code=code
+            )
 
     def _tell(self, done: settlement.Settlement) -> None:
         attempt = done.attempt

@@ -26,7 +26,6 @@ SELECT (SELECT count(*) FROM billing.subscription_list
        cycles.*, attempts.*
 FROM (
     SELECT count(*) FILTER (WHERE status IN ('paid', 'given_up', 'held', 'skipped')) AS settled,
-           count(*) FILTER (WHERE status IN ('paid', 'given_up', 'held', 'skipped') AND mode = 'charge') AS settled_charges,
            count(*) FILTER (WHERE status = 'collecting') AS collecting,
            count(*) FILTER (WHERE status = 'due' AND claimable_at <= clock_timestamp() + interval '1 hour') AS waiting,
            count(*) FILTER (WHERE status = 'due' AND attempts_count = 0) AS untried
@@ -81,7 +80,6 @@ FROM billing.subscription_list
 WHERE status = 'active' AND next_due_at <= $1;
 
 -- name: demo_too_early
--- Nothing is charged before its time, by us or by PortOne.
 SELECT business_key
 FROM billing.cycle_list
 WHERE paid_at < due_at;
@@ -112,14 +110,16 @@ SELECT schedule_id, payment_id, amount_minor, status, revoke_reason
 FROM billing.schedules;
 
 -- name: demo_booking_figures
--- What became of the bookings. One that was declined is tried again by charges.
-SELECT count(*) FILTER (WHERE booked_at IS NOT NULL) AS booked,
+-- One that was declined is tried again by charges; so is one that was refused or lost. Where the answer to a booking was never heard,
+-- what PortOne did at its time is all that is known of it.
+SELECT count(*) FILTER (WHERE booked_at IS NOT NULL OR status IN ('paid', 'declined')) AS booked,
+       count(*) FILTER (WHERE booked_at IS NULL AND status IN ('paid', 'declined')) AS known_by_outcome,
        count(*) FILTER (WHERE status = 'paid') AS paid,
        count(*) FILTER (WHERE status = 'declined') AS declined,
        count(*) FILTER (WHERE status = 'revoked' AND revoke_reason = 'price') AS revoked_for_price,
        count(*) FILTER (WHERE status = 'revoked' AND revoke_reason = 'cancelled') AS revoked_for_cancellation,
        count(*) FILTER (WHERE status = 'refused') AS refused,
-       count(*) FILTER (WHERE status = 'voided') AS voided
+       count(*) FILTER (WHERE status = 'voided') AS lost
 FROM billing.schedules;
 
 -- name: demo_learnt

@@ -210,6 +210,7 @@ WITH cancelled AS (
         UNION ALL
         SELECT shard, subscription_id, 'skipped', cycle_id, payment_id, currency FROM skipped
     ) AS rows
+    ORDER BY cycle_id NULLS FIRST
 )
 SELECT (SELECT count(*) FROM cancelled) AS cancelled, (SELECT count(*) FROM skipped) AS skipped,
        (SELECT count(*) FROM revoked) AS revoking;

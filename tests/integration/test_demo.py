@@ -10,8 +10,9 @@ import tempfile
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import psutil
 import pytest
@@ -19,10 +20,12 @@ import pytest
 from billing_worker.billing.channels import KPN
 from billing_worker.billing.intake import IntakeDefaults, read_rows
 from billing_worker.demo import verdict
+from billing_worker.demo.bookings import Booking
 from billing_worker.demo.pace import API_SECRET, STORE_ID, Pace
 from billing_worker.demo.pg_child import poll
-from billing_worker.demo.practice import Payment, Truth
-from billing_worker.demo.sample import STORIES, make_sample
+from billing_worker.demo.practice import Payment, Schedule, Truth
+from billing_worker.demo.sample import make_sample, where_it_is_day
+from billing_worker.demo.stories import STORIES
 from billing_worker.settings import load_settings
 
 PAID = Payment("rb1a", 9_900, "pg-1")
@@ -31,6 +34,18 @@ ENDS = [("sub-1", "paid", 9_900), ("sub-2", "given_up", 4_900)]
 DUE = frozenset({"sub-1", "sub-2"})
 
 DEMO_SECONDS_MAX = 110
+
+
+def truth_of_schedules(*schedules: Schedule) -> Truth:
+    return Truth(payments=(), charged_twice=(), violations=0, schedules=schedules)
+
+
+def schedule_that(status: str, schedule_id: str = "schedule-1") -> Schedule:
+    return Schedule(schedule_id, "rb1a", 9_900, status)
+
+
+def booking_that(status: str, schedule_id: str | None = "schedule-1", *, revoke_reason: str | None = None) -> Booking:
+    return Booking(schedule_id, "rb1a", 9_900, status, revoke_reason)
 
 
 @dataclass
@@ -95,12 +110,17 @@ def test_portone_and_the_ledger_agree_after_a_worker_was_killed(demo: Demo) -> N
     said = json.loads(stdout)
     assert (code, said["agrees"]) == (0, True), stderr
     wrong = ("paid_twice", "lost", "invented", "missed", "too_early", "chain_faults", "contract_violations")
-    assert {name: said[name] for name in wrong} == dict.fromkeys(wrong, 0)
+    of_bookings = ("booked_otherwise", "left_scheduled")
+    assert {name: said[name] for name in (*wrong, *of_bookings)} == dict.fromkeys((*wrong, *of_bookings), 0)
     assert said["due"] == len(sample.due_keys)
-    assert said["outcomes"] == {"paid": 100, "given_up": 11, "held": 0, "skipped": 0}
+    assert said["outcomes"] == {"paid": 99, "given_up": 10, "held": 0, "skipped": 1}
     assert (said["kills"], said["worker_exits"]) == (1, [0, 0])
     assert said["open_at_kill"] > 0
     assert said["resolved_by_asking"] > 0
+    assert said["bookings"]["paid"] == said["portone"]["by_schedule"] > 0
+    assert min(said["bookings"][why] for why in ("declined", "revoked_for_price", "revoked_for_cancellation")) > 0
+    assert min(said["learnt"]["bookings"]["by_webhook"], said["learnt"]["bookings"]["by_asking"]) > 0
+    assert said["webhooks"]["lost"] > 0
     assert said["won_collected"] == said["portone"]["won"] > 0
     assert said["ledger_entries"] > said["due"]
     assert said["elapsed_seconds"] < 60
@@ -108,16 +128,18 @@ def test_portone_and_the_ledger_agree_after_a_worker_was_killed(demo: Demo) -> N
 
 
 @pytest.mark.slow
-def test_a_charge_behind_the_worker_s_back_is_found_and_the_logs_are_kept(demo: Demo) -> None:
+def test_a_charge_and_a_booking_behind_the_worker_s_back_are_found_and_the_logs_are_kept(demo: Demo) -> None:
     url = demo.wait_for_program("run").environ()["BILLING_PORTONE_BASE_URL"]
 
     charge_behind_the_worker_s_back(url, payment_id="tampered0000000000000000000001", amount=777)
+    book_behind_the_worker_s_back(url, payment_id="tampered0000000000000000000002", amount=777)
     code, stdout, stderr = demo.finish()
 
     said = json.loads(stdout)
     assert code == 1
     assert (said["agrees"], said["lost"], said["paid_twice"], said["missed"]) == (False, 1, 0, 0)
     assert said["differences"]["lost"][0]["payment_id"] == "tampered0000000000000000000001"
+    assert [row.split()[1] for row in said["differences"]["left_scheduled"]] == ["tampered0000000000000000000002"]
     assert said["portone"]["won"] - said["ledger"]["won"] == 777
     kept = next(path for path in demo.place.iterdir() if str(path) in stderr)
     assert {"worker-1.log", "worker-2.log", "worker-3.log", "simulator.log", "postgres.log"} <= names_in(kept)
@@ -226,12 +248,103 @@ def test_a_period_that_was_not_due_must_not_be_opened() -> None:
     assert found.too_early == ("sub-3",)
 
 
+def test_schedules_that_ended_as_the_ledger_says_differ_in_nothing() -> None:
+    ends = [("SUCCEEDED", "paid"), ("FAILED", "declined"), ("FAILED", "paid"), ("REVOKED", "revoked")]
+    schedules = [schedule_that(theirs, f"schedule-{n}") for n, (theirs, _) in enumerate(ends)]
+    booked = [booking_that(ours, f"schedule-{n}") for n, (_, ours) in enumerate(ends)]
+
+    found = verdict.compare(truth_of_schedules(*schedules), [], ENDS, due_keys=DUE, booked=booked)
+
+    assert found.are_none
+
+
+def test_a_booking_whose_name_was_never_learnt_is_known_by_its_payment() -> None:
+    truth = truth_of_schedules(schedule_that("SUCCEEDED"))
+
+    found = verdict.compare(truth, [], ENDS, due_keys=DUE, booked=[booking_that("paid", None)])
+
+    assert found.are_none
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours"), [("SUCCEEDED", "revoked"), ("SUCCEEDED", "open"), ("FAILED", "open"), ("REVOKED", "paid")]
+)
+def test_a_schedule_that_ended_otherwise_than_its_booking_is_found(theirs: str, ours: str) -> None:
+    truth = truth_of_schedules(schedule_that(theirs))
+
+    found = verdict.compare(truth, [], ENDS, due_keys=DUE, booked=[booking_that(ours)])
+
+    assert len(found.booked_otherwise) == 1
+
+
+def test_a_schedule_of_another_amount_is_found() -> None:
+    truth = truth_of_schedules(Schedule("schedule-1", "rb1a", 9_901, "SUCCEEDED"))
+
+    found = verdict.compare(truth, [], ENDS, due_keys=DUE, booked=[booking_that("paid")])
+
+    assert len(found.booked_otherwise) == 1
+
+
+def test_a_schedule_that_fired_unknown_to_the_ledger_and_a_booking_unknown_to_portone_are_found() -> None:
+    unknown_here = verdict.compare(truth_of_schedules(schedule_that("SUCCEEDED")), [], ENDS, due_keys=DUE)
+    unknown_there = verdict.compare(truth_of_schedules(), [], ENDS, due_keys=DUE, booked=[booking_that("paid")])
+
+    assert len(unknown_here.booked_otherwise) == len(unknown_there.booked_otherwise) == 1
+
+
+@pytest.mark.parametrize(
+    "ours", [booking_that("revoked"), booking_that("open", revoke_reason="price"), booking_that("paid")]
+)
+def test_a_schedule_that_portone_still_has_and_we_do_not_want_is_left(ours: Booking) -> None:
+    truth = truth_of_schedules(schedule_that("SCHEDULED"))
+
+    found = verdict.compare(truth, [], ENDS, due_keys=DUE, booked=[ours])
+
+    assert len(found.left_scheduled) == 1
+
+
+def test_a_schedule_that_both_wait_for_is_not_left() -> None:
+    truth = truth_of_schedules(schedule_that("SCHEDULED"))
+
+    found = verdict.compare(truth, [], ENDS, due_keys=DUE, booked=[booking_that("open")])
+
+    assert found.are_none
+
+
+def test_a_third_of_what_is_due_is_booked_ahead_and_due_within_the_run() -> None:
+    sample = make_sample(1000, date(2026, 3, 31))
+
+    shares = sample.due_shares
+
+    assert len(shares) == 300
+    assert shares.keys() <= sample.due_keys
+    assert all(0 <= share <= 1 for share in shares.values())
+
+
+@pytest.mark.parametrize("hour", range(24))
+def test_a_run_ends_on_the_day_on_which_it_starts(hour: int) -> None:
+    now = datetime(2026, 3, 31, hour, 59, tzinfo=UTC)
+
+    zone, today = where_it_is_day(now)
+
+    assert {(now + timedelta(minutes=minutes)).astimezone(ZoneInfo(zone)).date() for minutes in (0, 10)} == {today}
+
+
 def truth_of(*payments: Payment, charged_twice: tuple[str, ...] = ()) -> Truth:
     return Truth(payments=payments, charged_twice=charged_twice, violations=0)
 
 
 def charge_behind_the_worker_s_back(url: str, *, payment_id: str, amount: int) -> None:
-    body = {
+    post(f"{url}/payments/{payment_id}/billing-key", payment_of(amount))
+
+
+def book_behind_the_worker_s_back(url: str, *, payment_id: str, amount: int) -> None:
+    tomorrow = datetime.now(UTC) + timedelta(days=1)
+    post(f"{url}/payments/{payment_id}/schedule", {"payment": payment_of(amount), "timeToPay": tomorrow.isoformat()})
+
+
+def payment_of(amount: int) -> dict[str, object]:
+    return {
         "storeId": STORE_ID,
         "billingKey": "bk-ok-behind",
         "orderName": "몰래",
@@ -239,8 +352,11 @@ def charge_behind_the_worker_s_back(url: str, *, payment_id: str, amount: int) -
         "amount": {"total": amount},
         "currency": "KRW",
     }
+
+
+def post(url: str, body: dict[str, object]) -> None:
     request = urllib.request.Request(
-        f"{url}/payments/{payment_id}/billing-key",
+        url,
         data=json.dumps(body).encode(),
         headers={"Authorization": f"PortOne {API_SECRET}", "Content-Type": "application/json"},
     )

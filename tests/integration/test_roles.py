@@ -154,7 +154,7 @@ async def test_the_worker_cannot_change_what_a_payment_is(rig: Rig, database: Da
 VIEWS = [
     "subscription_list", "cycle_list", "attempt_list", "due_now", "open_attempts", "past_due", "exceptions",
     "ledger_entries", "collected_by_day", "last_day", "double_entries", "ledger", "ledger_heads", "control", "outbox",
-    "schema_migrations", "schedules",
+    "schema_migrations", "schedules", "differences", "differences_open", "positions",
 ]  # fmt: skip
 
 
