@@ -87,9 +87,10 @@ async def _refund(given: "Settings", database: "Database", order: _Order) -> _To
     if not await attempts.show_attempts(database.claims, order.payment_id):
         message = f"there is no attempt on {order.payment_id}: what is not ours is refunded in PortOne's console"
         raise Failure(Exit.NOT_FOUND, "not_found", message)
-    intents = await refunds.refund_intents(database.claims, order.payment_id, reason=order.reason)
     async with portone_client(given) as portone:
         look = await portone.find(order.payment_id)
+        # After the look: of whatever it shows to be given back the intent stands, so two commands at once are one.
+        intents = await refunds.refund_intents(database.claims, order.payment_id, reason=order.reason)
         wanted = propose(order.payment_id, look, order.amount_minor, intents, store_id=given.portone_store_id)
         if isinstance(wanted, NoRefund):
             return _Told("nothing", f"Nothing is given back: {wanted.why}")

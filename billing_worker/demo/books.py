@@ -5,24 +5,27 @@ them, so nothing may be counted in Python that SQL can count.
 """
 
 import asyncio
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 from billing_worker.billing.model import SHARDS
+from billing_worker.demo.bookings import Booking
 from billing_worker.demo.practice import Payment
 from billing_worker.store import db, ledger
 from billing_worker.store.db import PoolLimits
 
 _LIMITS = PoolLimits(claims_max=1, outcomes_max=1, command_seconds=60.0)
 
+LEARNT = ("by_answer", "by_webhook", "by_asking")
+
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far the run is."""
+    """How far the run is. What PortOne has a booking of is open too, and counted apart until its time."""
 
     unopened: int
     settled: int
@@ -30,7 +33,9 @@ class Progress:
     waiting: int
     untried: int
     open_attempts: int
+    booked: int
     open_of_worker: int
+    open_bookings_of_worker: int
     looks_left: int
 
     @property
@@ -59,8 +64,12 @@ class Books:
         """How far the run is, and how many attempts of a worker are open."""
         return Progress(**self._rows("demo_progress", worker)[0])
 
+    def not_booked(self, business_keys: Sequence[str]) -> list[str]:
+        """Those of the subscriptions of which PortOne has no booking that we know of."""
+        return [row["business_key"] for row in self._rows("demo_not_booked", list(business_keys))]
+
     def outcomes(self) -> list[Mapping[str, Any]]:
-        """How many periods ended how, and what they are worth."""
+        """How many periods of either mode ended how, and what they are worth."""
         return self._rows("demo_outcomes")
 
     def payments_figures(self) -> Mapping[str, Any]:
@@ -70,6 +79,30 @@ class Books:
     def attempt_figures(self) -> Mapping[str, int]:
         """How the attempts ended."""
         return self._rows("demo_attempt_figures")[0]
+
+    def bookings(self) -> list[Booking]:
+        """Every booking, those that never reached PortOne too."""
+        return [
+            Booking(row["schedule_id"], row["payment_id"], row["amount_minor"], row["status"], row["revoke_reason"])
+            for row in self._rows("demo_bookings")
+        ]
+
+    def booking_figures(self) -> Mapping[str, int]:
+        """What became of the bookings."""
+        return self._rows("demo_booking_figures")[0]
+
+    def learnt(self, grace: timedelta) -> Mapping[str, Mapping[str, int]]:
+        """How outcomes were learnt, of charges and of bookings."""
+        rows = self._rows("demo_learnt", grace)
+        return {row["tried_by"]: {name: row[name] for name in LEARNT} for row in rows}
+
+    def hints(self) -> Mapping[str, int]:
+        """How many webhooks were kept, and how many of them ordered a look."""
+        return self._rows("demo_hints")[0]
+
+    def too_early(self) -> list[str]:
+        """The business keys of those who were charged before they owed."""
+        return [row["business_key"] for row in self._rows("demo_too_early")]
 
     def paid_twice(self) -> list[str]:
         """The payment ids of periods with more than one paid entry."""

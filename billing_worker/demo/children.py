@@ -57,19 +57,26 @@ class Program:
             said = last_lines(self.log_path.read_text(encoding="utf-8", errors="replace"))
             raise DemoFailedError(f"{self.name} ended by itself with exit code {code}:\n{said}")
 
-    def wait_for(self, field: str) -> str:
-        """The value of a field in the first line of JSON that it writes with that field. Raises DemoFailedError."""
-        found: list[str] = []
+    def wait_for(self, field: str, *, event: str | None = None) -> str:
+        """The value of a field in the first line of JSON that it writes with that field, or with that event too.
 
-        def has_said_it() -> bool:
-            found.extend(str(line[field]) for line in self._lines() if field in line)
-            return bool(found) or self._popen.poll() is not None
-
-        pg_child.poll(has_said_it, START_SECONDS_MAX)
-        if not found:
+        Raises DemoFailedError.
+        """
+        pg_child.poll(
+            lambda: self.said(field, event=event) is not None or self._popen.poll() is not None, START_SECONDS_MAX
+        )
+        said = self.said(field, event=event)
+        if said is None:
             self.require_running()
             raise DemoFailedError(f"{self.name} did not start within {START_SECONDS_MAX:.0f} s")
-        return found[0]
+        return said
+
+    def said(self, field: str, *, event: str | None = None) -> str | None:
+        """The same, if it has written such a line by now."""
+        for line in self._lines():
+            if field in line and event in (None, line.get("event")):
+                return str(line[field])
+        return None
 
     def kill(self) -> None:
         """SIGKILL, and wait until it is dead."""

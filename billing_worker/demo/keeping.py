@@ -29,7 +29,7 @@ def addresses(stage: Stage, crew: Sequence[Program]) -> dict[str, object]:
         "simulator": stage.portone.url,
         "simulator_control": stage.portone.control_url,
         "settings_file": str(_settings_file(stage)),
-        "workers": {worker.name: f"http://{worker.wait_for('address')}" for worker in crew},
+        "workers": {worker.name: f"http://{worker.wait_for('address', event='web.listening')}" for worker in crew},
         "worker_pids": {worker.name: worker.pid for worker in crew},
     }
 
@@ -53,17 +53,24 @@ def _say_how(where: Mapping[str, object], crew: Sequence[Program], show: Show) -
     assert isinstance(workers, dict)
     for name, url in workers.items():
         show.line(f"  {name}                     {url}/metrics  {url}/readyz")
-    show.line("\nThree things to try, in another terminal:\n")
+    show.line("\nFour things to try, in another terminal:\n")
     program = shlex.quote(str(Path(sys.executable).with_name("billing-worker")))
-    today = (SystemClock().now().astimezone(ZoneInfo("Asia/Seoul")) - timedelta(days=1)).date()
+    today = SystemClock().now().astimezone(ZoneInfo("Asia/Seoul")).date()
+    yesterday, tomorrow = today - timedelta(days=1), today + timedelta(days=1)
     show.line(f"  set -a; . {where['settings_file']}; set +a   # once: the settings of the demo's workers")
     show.line(f"  1  {program} ledger tail --limit 5")
     show.line(
         f"  2  printf bk-drop-charged-mine | {program} subscriptions add --business-key mine --customer-id me "
-        f"--customer-name 나 --order-name 체험 --amount 9900 --anchor-on {today} --billing-key-file -; "
+        f"--customer-name 나 --order-name 체험 --amount 9900 --anchor-on {yesterday} --billing-key-file -; "
         f"sleep 3; {program} subscriptions show mine"
     )
-    show.line(f"  3  kill -9 {crew[0].pid}; {program} status   # one worker less, and nothing is lost")
+    show.line(
+        f"  3  printf bk-ok-booked | {program} subscriptions add --business-key booked --customer-id me "
+        f"--customer-name 나 --order-name 예약 --amount 9900 --anchor-on {tomorrow} --mode schedule "
+        f"--billing-key-file -; sleep 3; {program} schedules list; "
+        f"{program} subscriptions cancel booked --reason 체험; sleep 3; {program} subscriptions show booked"
+    )
+    show.line(f"  4  kill -9 {crew[0].pid}; {program} status   # one worker less, and nothing is lost")
 
 
 def _settings_file(stage: Stage) -> Path:

@@ -14,7 +14,6 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from types import FrameType
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from billing_worker.clock import SystemClock
 from billing_worker.demo import keeping, watch
@@ -24,7 +23,7 @@ from billing_worker.demo.pace import Pace
 from billing_worker.demo.pg_binaries import PostgresNotFoundError
 from billing_worker.demo.pg_cluster import EmbeddedPostgresError
 from billing_worker.demo.pg_directory import DirectoryInUseError
-from billing_worker.demo.sample import Sample, make_sample
+from billing_worker.demo.sample import Sample, make_sample, where_it_is_day
 from billing_worker.demo.show import Show
 from billing_worker.demo.stage import AUDITOR, Stage
 from billing_worker.demo.verdict import Verdict
@@ -60,6 +59,8 @@ _SHOWN_SQL = {
     "the ledger's payments, and a fingerprint over all of them": "demo_payments",
     "periods that were paid twice: no row": "demo_paid_twice",
     "due periods without an end: no row": "demo_missed",
+    "charged before they were due: no row": "demo_too_early",
+    "what became of the bookings": "demo_booking_figures",
 }
 
 
@@ -114,11 +115,11 @@ def run_demo(*, json_output: bool, keep: bool, subscriptions: int = 1000, worker
     0 where PortOne and the ledger agree to the row, 1 where they differ, 3 where a step failed, 130 after Ctrl-C.
     """
     show = Show(as_json=json_output)
-    today = SystemClock().now().astimezone(ZoneInfo("Asia/Seoul")).date()
-    sample = make_sample(subscriptions, today)
+    zone, today = where_it_is_day(SystemClock().now())
+    sample = make_sample(subscriptions, today, zone)
     signals = _Signals()
     pace = Pace(due=len(sample.due_keys), workers=workers)
-    stage = Stage(pace, sample.csv_text(), before_taking_down=signals.turn_deaf)
+    stage = Stage(pace, sample, before_taking_down=signals.turn_deaf)
     with signals.interrupting():
         try:
             code = _play(stage, sample, show, keep=keep)
@@ -139,7 +140,7 @@ def _play(stage: Stage, sample: Sample, show: Show, *, keep: bool) -> int:
     with stage:
         setup_seconds = time.monotonic() - began
         show.say(f"PostgreSQL {stage.postgres.server_version}, the schema, the simulator and the file are there.\n")
-        run = watch.run(stage, show, due=len(sample.due_keys))
+        run = watch.run(stage, show)
         exits = () if keep else tuple(stage.stop_workers(run.crew))
         verdict = verdicts.reach(stage.books, stage.portone.truth(), sample, due_by=run.due_by)
         ending = Ending(run, verdict, setup_seconds, exits)
@@ -164,19 +165,35 @@ def _tell(ending: Ending, sample: Sample, show: Show) -> None:
             "attempts": f"{verdict.attempts['attempts']:,}",
             "  declined by the PG": f"{verdict.attempts['declines']:,}",
             "  refused by PortOne": f"{verdict.attempts['refusals']:,}",
-            "  resolved by asking PortOne": f"{verdict.attempts['resolved_by_asking']:,}",
             "  reported as failed, found paid later": f"{verdict.attempts['paid_after_all']:,}",
             "workers killed": f"{run.kills}",
-            "  charges open at that moment": f"{run.in_flight_at_kill}",
+            "  charges open at that moment": f"{run.in_flight_at_kill - run.bookings_at_kill}",
+            "  bookings open at that moment": f"{run.bookings_at_kill}",
             "elapsed": f"{run.elapsed_seconds:.1f} s",
             "  set-up before it": f"{ending.setup_seconds:.1f} s",
-        }
+        },
+        _booking_figures(verdict),
     )
+    show.learnt(verdict, webhooks_seconds=run.webhooks_seconds, elapsed_seconds=run.elapsed_seconds)
     texts = db.queries()
     due_by = f"'{run.due_by:%Y-%m-%d %H:%M:%S+00}'"
     show.sql({why: f"{texts[name].replace('$1', due_by)}" for why, name in _SHOWN_SQL.items()}, AUDITOR)
     show.beside(verdict)
     show.conclusion(_complaints(ending), verdict)
+
+
+def _booking_figures(verdict: Verdict) -> dict[str, str]:
+    figures = verdict.bookings
+    return {
+        "booked at PortOne ahead": f"{figures['booked']:,}",
+        "  paid by schedule": f"{figures['paid']:,}",
+        "  declined, then retried by charges": f"{figures['declined']:,}",
+        "  revoked, for another price": f"{figures['revoked_for_price']:,}",
+        "  revoked, for a cancellation": f"{figures['revoked_for_cancellation']:,}",
+        "  answer never heard, known by the outcome": f"{figures['known_by_outcome']:,}",
+        "booking refused, charged when due": f"{figures['refused']:,}",
+        "booking lost on the way, charged when due": f"{figures['lost']:,}",
+    }
 
 
 def _complaints(ending: Ending) -> list[str]:
@@ -200,6 +217,8 @@ def _document(ending: Ending) -> dict[str, object]:
         "invented": [asdict(one) for one in found.invented],
         "missed": list(found.missed),
         "too_early": list(found.too_early),
+        "booked_otherwise": list(found.booked_otherwise),
+        "left_scheduled": list(found.left_scheduled),
         "chain_faults": list(verdict.chain_faults),
     }
     return {
@@ -210,8 +229,12 @@ def _document(ending: Ending) -> dict[str, object]:
         "won_collected": verdict.ledger.won,
         "payments": verdict.ledger.payments,
         **dict(verdict.attempts),
+        "bookings": dict(verdict.bookings),
+        "learnt": {by: dict(figures) for by, figures in verdict.learnt.items()},
+        "webhooks": {**verdict.webhooks, "seconds": round(run.webhooks_seconds, 1)},
         "kills": run.kills,
         "open_at_kill": run.in_flight_at_kill,
+        "bookings_open_at_kill": run.bookings_at_kill,
         "came_to_an_end": run.came_to_an_end,
         "worker_exits": list(ending.worker_exits),
         "contract_violations": verdict.violations,

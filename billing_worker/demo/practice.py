@@ -6,8 +6,8 @@ what the worker recorded.
 
 import json
 import urllib.request
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -35,12 +35,32 @@ class Payment:
 
 
 @dataclass(frozen=True, slots=True)
+class Schedule:
+    """One booking as PortOne has it; the status is PortOne's word."""
+
+    schedule_id: str
+    payment_id: str
+    amount: int
+    status: str
+
+    def line(self) -> str:
+        """The schedule, to be printed."""
+        return f"{self.schedule_id} {self.payment_id} {self.amount} {self.status}"
+
+
+@dataclass(frozen=True, slots=True)
 class Truth:
-    """Every charge really made, which payments were charged more than once, and requests that broke the contract."""
+    """Every charge really made, which payments were charged more than once, and requests that broke the contract.
+
+    scheduled has the payment ids of those that PortOne charged by itself, and webhooks what became of how many.
+    """
 
     payments: tuple[Payment, ...]
     charged_twice: tuple[str, ...]
     violations: int
+    scheduled: frozenset[str] = frozenset()
+    schedules: tuple[Schedule, ...] = ()
+    webhooks: Mapping[str, int] = field(default_factory=dict)
 
 
 class PracticePortOne:
@@ -51,7 +71,7 @@ class PracticePortOne:
         self.url = program.wait_for("url")
 
     @classmethod
-    def start(cls, logs: Path, options: Mapping[str, float]) -> "PracticePortOne":
+    def start(cls, logs: Path, options: Mapping[str, Any]) -> "PracticePortOne":
         """A simulator with these options. Raises DemoFailedError."""
         arguments = ["simulator", "--port", "0", "--api-secret", API_SECRET, "--store-id", STORE_ID, "--json"]
         program = Program("simulator", arguments, settings={}, logs=logs)
@@ -75,7 +95,23 @@ class PracticePortOne:
             payments=tuple(Payment(one["paymentId"], one["amount"], one["pgTxId"]) for one in said["charges"]),
             charged_twice=tuple(sorted(said["paid_more_than_once"])),
             violations=said["violations_count"],
+            scheduled=frozenset(one["paymentId"] for one in said["charges"] if "scheduleId" in one),
+            schedules=tuple(
+                Schedule(one["scheduleId"], one["paymentId"], one["amount"], one["status"]) for one in said["schedules"]
+            ),
+            webhooks=said["webhooks"],
         )
+
+    def cut_off_bookings(self, billing_keys: str, *, times: int, booked: bool) -> None:
+        """Drop the connection of so many bookings whose billing keys begin so, once they are made or before."""
+        behaviour = "drop-charged" if booked else "drop-uncharged"
+        self._ask(
+            "scripts", {"behaviour": behaviour, "times": times, "billing_key_prefix": billing_keys, "on": "schedule"}
+        )
+
+    def send_webhooks_to(self, urls: Sequence[str]) -> None:
+        """From now on webhooks go there; to nobody, where there is none."""
+        self._ask("webhooks", {"urls": list(urls)})
 
     def _ask(self, what: str, body: Mapping[str, Any] | None = None) -> Mapping[str, Any]:
         content = None if body is None else json.dumps(body).encode()

@@ -9,52 +9,12 @@ import io
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date, datetime, time, timedelta
+from zoneinfo import ZoneInfo
+
+from billing_worker.demo.stories import NOT_DUE, SCHEDULE, STORIES, Change, Story
 
 SEED = 20_260_401
-
-# The ends that a story foretells.
-PAID = "paid"
-GIVEN_UP = "given_up"
-NOT_DUE = "not due"
-
-
-@dataclass(frozen=True, slots=True)
-class Story:
-    """What happens to some of the subscriptions: how many of a thousand have which beginning of a billing key."""
-
-    title: str
-    end: str
-    per_mille: tuple[tuple[str, int], ...]
-
-
-STORIES: tuple[Story, ...] = (
-    Story("charged and answered at once", PAID, (("bk-ok", 540),)),
-    Story(
-        "declined softly at first: no funds, limit, maintenance",
-        PAID,
-        (("bk-soft-funds", 50), ("bk-soft-limit", 30), ("bk-soft-daily", 30), ("bk-transient", 20)),
-    ),
-    Story("declined softly at every try", GIVEN_UP, (("bk-soft-funds-xall", 30),)),
-    Story(
-        "declined for good: card lost, expired, closed, stopped",
-        GIVEN_UP,
-        (("bk-hard-lost", 15), ("bk-hard-expired", 10), ("bk-hard-closed", 5), ("bk-hard-stopped", 10)),
-    ),
-    Story("charged, then the connection drops", PAID, (("bk-drop-charged", 40),)),
-    Story("charged, then silence until the time-out", PAID, (("bk-hang", 20),)),
-    Story("the connection drops before the charge", PAID, (("bk-drop-uncharged", 25),)),
-    Story("an HTML page with status 502, charged or not", PAID, (("bk-html502", 10), ("bk-html502-charged", 10))),
-    Story("turned away for now: 429, 503", PAID, (("bk-429", 10), ("bk-503", 10))),
-    Story(
-        "charged, and the answer makes no sense",
-        PAID,
-        (("bk-unparsable", 10), ("bk-new-type-charged", 5), ("bk-invisible", 5)),
-    ),
-    Story("reported as declined, paid all the same", PAID, (("bk-late-success", 15),)),
-    Story("the billing key was deleted, or never was", GIVEN_UP, (("bk-deleted", 10), ("no-such-key", 10))),
-    Story("not due yet", NOT_DUE, (("bk-ok", 80),)),
-)
 
 _SURNAMES = "김이박최정강조윤장임한오서신권황안송류홍"
 _GIVEN_NAMES = (
@@ -81,18 +41,27 @@ _MONTHS_BACK_MAX = 30
 
 _COLUMNS = (
     "business_key", "customer_id", "customer_name", "customer_phone", "customer_email", "billing_key", "order_name",
-    "amount", "currency", "anchor_on", "start_on",
+    "amount", "currency", "anchor_on", "start_on", "zone", "mode",
 )  # fmt: skip
+
+
+# Where the demo plays, and elsewhere in the minutes in which a run might outlast the day there.
+_ZONE, _ZONE_AT_MIDNIGHT = "Asia/Seoul", "Europe/London"
+_LAST_START = time(23, 40)
 
 
 @dataclass(frozen=True, slots=True)
 class Subscriber:
-    """One line of the file, and the story that it is part of."""
+    """One line of the file, and the story that it is part of.
+
+    due is when a subscription of schedule mode is due: 0 at the first due moment, 1 at the last.
+    """
 
     business_key: str
     story: Story
     billing_key: str
     amount: int
+    due: float
     cells: tuple[str, ...]
 
     @property
@@ -112,6 +81,19 @@ class Sample:
         """The business keys of those whose period has begun."""
         return frozenset(one.business_key for one in self.subscribers if one.is_due)
 
+    @property
+    def due_shares(self) -> dict[str, float]:
+        """When those of schedule mode are due, by their business keys: 0 at the first due moment, 1 at the last."""
+        return {one.business_key: one.due for one in self.subscribers if one.story.mode == SCHEDULE}
+
+    def keys_to(self, change: Change) -> list[str]:
+        """The business keys of those whose price changes, or who are cancelled."""
+        return [one.business_key for one in self.subscribers if one.story.change is change]
+
+    def keys_beginning(self, billing_key: str) -> int:
+        """How many billing keys begin so."""
+        return sum(one.billing_key.startswith(billing_key) for one in self.subscribers)
+
     def csv_text(self) -> str:
         """The file."""
         text = io.StringIO()
@@ -125,12 +107,21 @@ class Sample:
         return [one.business_key for one in self.subscribers if one.story is story]
 
 
-def make_sample(count: int, today: date) -> Sample:
-    """That many subscribers, with the stories in their shares. today is the date in Seoul."""
+def where_it_is_day(now: datetime) -> tuple[str, date]:
+    """The zone to play in and its date: what is due within the run must be due on the day on which it starts."""
+    in_seoul = now.astimezone(ZoneInfo(_ZONE))
+    zone = _ZONE if in_seoul.time() < _LAST_START else _ZONE_AT_MIDNIGHT
+    return zone, now.astimezone(ZoneInfo(zone)).date()
+
+
+def make_sample(count: int, today: date, zone: str = _ZONE) -> Sample:
+    """That many subscribers, with the stories in their shares. today is the date in the zone."""
     chance = random.Random(SEED)  # noqa: S311 - the same people every time is what is wanted
     parts = list(_parts(count))
     chance.shuffle(parts)
-    return Sample(tuple(_subscriber(n, story, key, chance, today) for n, (story, key) in enumerate(parts, start=1)))
+    return Sample(
+        tuple(_subscriber(n, (story, key), chance, today, zone) for n, (story, key) in enumerate(parts, start=1))
+    )
 
 
 def _parts(count: int) -> Iterator[tuple[Story, str]]:
@@ -146,11 +137,14 @@ def _parts(count: int) -> Iterator[tuple[Story, str]]:
             yield story, key
 
 
-def _subscriber(number: int, story: Story, key: str, chance: random.Random, today: date) -> Subscriber:
+def _subscriber(number: int, part: tuple[Story, str], chance: random.Random, today: date, zone: str) -> Subscriber:
+    story, key = part
     name = chance.choice(_SURNAMES) + chance.choice(_GIVEN_NAMES)
     order_name, amount, _ = chance.choices(_PLANS, weights=[weight for _, _, weight in _PLANS])[0]
     if story.end == NOT_DUE:
         start_on = today + timedelta(days=chance.randint(*_NOT_DUE_DAYS))
+    elif story.mode == SCHEDULE:
+        start_on = today
     else:
         start_on = today - timedelta(days=chance.randint(*_DUE_DAYS))
     billing_key = f"{key}-{number:07d}"
@@ -166,8 +160,10 @@ def _subscriber(number: int, story: Story, key: str, chance: random.Random, toda
         "KRW",
         _anchor(start_on, chance.randint(1, _MONTHS_BACK_MAX)).isoformat(),
         start_on.isoformat(),
+        zone,
+        story.mode,
     )
-    return Subscriber(cells[0], story, billing_key, amount, cells)
+    return Subscriber(cells[0], story, billing_key, amount, chance.uniform(*story.due), cells)
 
 
 def _anchor(start_on: date, months_back: int) -> date:

@@ -5,6 +5,7 @@ and counts nothing.
 """
 
 import contextlib
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
@@ -13,8 +14,9 @@ from rich.progress import BarColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as RichProgress
 from rich.table import Table
 
-from billing_worker.demo.books import Progress
-from billing_worker.demo.sample import GIVEN_UP, NOT_DUE, PAID, STORIES, Sample
+from billing_worker.demo.books import LEARNT, Progress
+from billing_worker.demo.sample import Sample
+from billing_worker.demo.stories import CHARGE, GIVEN_UP, NOT_DUE, PAID, SCHEDULE, SKIPPED, STORIES, Story
 from billing_worker.demo.verdict import Verdict
 
 # Where nobody has a window to fit, such as in a log.
@@ -22,7 +24,11 @@ _PIPE_COLUMNS = 110
 
 _ROWS_SHOWN_MAX = 10
 
-_END_WORDS = {PAID: "paid", GIVEN_UP: "given up", NOT_DUE: "left alone"}
+_END_WORDS = {PAID: "paid", GIVEN_UP: "given up", SKIPPED: "skipped", NOT_DUE: "left alone"}
+_MODE_WORDS = {
+    CHARGE: "charge: the workers charge when it is due",
+    SCHEDULE: "schedule: PortOne charges what is booked",
+}
 _AGREE, _DIFFER = "[green]=[/green]", "[bold red]differs[/bold red]"
 
 
@@ -63,7 +69,11 @@ class Show:
         """What is about to be played."""
         count = len(sample.subscribers)
         crew = f"{workers} workers, one of them" if workers > 1 else "one worker,"
-        self.say(f"A night of billing: {count:,} monthly subscriptions, {crew} killed half-way.")
+        booked = len(sample.due_shares)
+        self.say(
+            f"A night of billing: {count:,} monthly subscriptions, {booked:,} of them booked at PortOne ahead; "
+            f"{crew} killed on the way; webhooks for half of the time."
+        )
         if not self.is_for_programs:
             self._will_happen(sample)
             self.say("")
@@ -71,8 +81,10 @@ class Show:
 
     def _will_happen(self, sample: Sample) -> None:
         table = _table("What will happen", ("subscriptions", "right"), ("what PortOne does", "left"), ("end", "left"))
-        for story in STORIES:
-            table.add_row(f"{len(sample.keys_of(story)):,}", story.title, _END_WORDS[story.end])
+        for mode, stories in _by_mode():
+            table.add_row("", _MODE_WORDS[mode], style="bold")
+            for story in stories:
+                table.add_row(f"{len(sample.keys_of(story)):,}", f"  {story.title}", _END_WORDS[story.end])
         self._print(table)
 
     @contextlib.contextmanager
@@ -98,25 +110,44 @@ class Show:
             ("due", "right"),
             ("paid", "right"),
             ("given up", "right"),
+            ("skipped", "right"),
             ("other", "right"),
             ("collected", "right"),
         )
-        for story in STORIES:
-            of_story = [ends[key] for key in sample.keys_of(story) if key in ends]
-            if story.end != NOT_DUE:
-                table.add_row(story.title, *_ends_row(of_story))
-        table.add_section()
+        for mode, stories in _by_mode():
+            of_mode = [ends[key] for story in stories for key in sample.keys_of(story) if key in ends]
+            table.add_row(_MODE_WORDS[mode], *_ends_row(of_mode), style="bold")
+            for story in stories:
+                of_story = [ends[key] for key in sample.keys_of(story) if key in ends]
+                if story.end != NOT_DUE:
+                    table.add_row(f"  {story.title}", *_ends_row(of_story))
         table.add_row("all", *_ends_row(list(ends.values())), style="bold")
         self._print(table)
 
-    def figures(self, figures: Mapping[str, str]) -> None:
-        """Names and values below one another."""
-        table = Table(box=None, show_header=False, pad_edge=False)
-        table.add_column()
-        table.add_column(justify="right")
-        for name, value in figures.items():
-            table.add_row(name, value)
+    def figures(self, left: Mapping[str, str], right: Mapping[str, str]) -> None:
+        """Names and values below one another, in two columns."""
+        table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 4, 0, 0))
+        for justify in ("left", "right", "left", "right"):
+            table.add_column(justify="right" if justify == "right" else "left")
+        for one, other in itertools.zip_longest(left.items(), right.items(), fillvalue=("", "")):
+            table.add_row(*one, *other)
         self._print(table)
+
+    def learnt(self, verdict: Verdict, *, webhooks_seconds: float, elapsed_seconds: float) -> None:
+        """How the workers came to know whether money came."""
+        webhooks = verdict.webhooks
+        table = _table(
+            "How it was learnt", ("paid or declined", "left"), ("by the answer", "right"), ("by a webhook", "right"),
+            ("by asking", "right"),
+        )  # fmt: skip
+        for tried_by, words in (("charges", "charges"), ("bookings", "bookings that PortOne charged")):
+            by = verdict.learnt[tried_by]
+            table.add_row(words, *(f"{by[how]:,}" for how in LEARNT))
+        self._print(table)
+        self.say(
+            f"Webhooks were on for {webhooks_seconds:.1f} of {elapsed_seconds:.1f} s: {webhooks['told']:,}, of which "
+            f"{webhooks['lost']:,} were lost and {webhooks['duplicated']:,} came twice; {webhooks['kept']:,} were kept."
+        )
 
     def conclusion(self, complaints: Sequence[str], verdict: Verdict) -> None:
         """One sentence, or what is wrong."""
@@ -140,6 +171,18 @@ class Show:
         table.add_row(
             "payments", f"{portone.payments:,}", f"{ledger.payments:,}", _same(portone.payments, ledger.payments)
         )
+        table.add_row(
+            "  of them charged by schedule",
+            f"{portone.by_schedule:,}",
+            f"{ledger.by_schedule:,}",
+            _same(portone.by_schedule, ledger.by_schedule),
+        )
+        table.add_row(
+            "schedules that charged, or tried to",
+            f"{portone.fired:,}",
+            f"{ledger.fired:,}",
+            _same(portone.fired, ledger.fired),
+        )
         table.add_row("collected", won(portone.won), won(ledger.won), _same(portone.won, ledger.won))
         table.add_row(
             "hash over every payment_id, amount and PG transaction",
@@ -156,6 +199,8 @@ class Show:
                 "invented: in the ledger, not charged by PortOne": [one.line() for one in found.invented],
                 "missed: due, and without an end": found.missed,
                 "collected before it was due": found.too_early,
+                "schedules that are not so in the ledger, or the other way round": found.booked_otherwise,
+                "schedules left at PortOne that we think revoked or over": found.left_scheduled,
                 "faults in the ledger's hash chains": verdict.chain_faults,
             }
         )
@@ -196,6 +241,10 @@ class _RichBar:
         self._live.console.print(text)
 
 
+def _by_mode() -> list[tuple[str, list[Story]]]:
+    return [(mode, [story for story in STORIES if story.mode == mode]) for mode in (CHARGE, SCHEDULE)]
+
+
 def won(amount: int) -> str:
     """Won for people."""
     return f"₩{amount:,}"
@@ -203,9 +252,10 @@ def won(amount: int) -> str:
 
 def _state(progress: Progress) -> str:
     """What there is to do yet, in a few words."""
-    if progress.untried or progress.unopened:
-        return f"{progress.open_attempts} charges open"
+    if progress.unopened or progress.untried:
+        return f"{progress.open_attempts} calls open, {progress.booked} booked"
     parts = (
+        (progress.booked, "booked"),
         (progress.open_attempts, "to ask PortOne about"),
         (progress.waiting, "to try again"),
         (progress.looks_left, "to look at once more"),
@@ -216,8 +266,9 @@ def _state(progress: Progress) -> str:
 def _ends_row(ends: Sequence[tuple[str, int]]) -> tuple[str, ...]:
     paid = [amount for status, amount in ends if status == PAID]
     given_up = sum(1 for status, _ in ends if status == GIVEN_UP)
-    other = len(ends) - len(paid) - given_up
-    return f"{len(ends):,}", f"{len(paid):,}", f"{given_up:,}", f"{other:,}", won(sum(paid))
+    skipped = sum(1 for status, _ in ends if status == SKIPPED)
+    counts = (len(ends), len(paid), given_up, skipped, len(ends) - len(paid) - given_up - skipped)
+    return *(f"{count:,}" for count in counts), won(sum(paid))
 
 
 def _same(one: object, other: object) -> str:

@@ -10,17 +10,20 @@ import secrets
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit
 
-from billing_worker.demo import children
+from billing_worker.demo import changes, children
 from billing_worker.demo.books import Books
 from billing_worker.demo.children import DemoFailedError, Program
-from billing_worker.demo.pace import Pace
+from billing_worker.demo.pace import WEBHOOK_PATH, Pace
 from billing_worker.demo.postgres import EmbeddedPostgres
 from billing_worker.demo.practice import PracticePortOne
+from billing_worker.demo.sample import Sample
+from billing_worker.demo.stories import BOOKED_UNHEARD, NOT_BOOKED_UNHEARD, Change
 from billing_worker.store import db, migrate
 
 # Each login and the group role that it is in.
@@ -36,11 +39,11 @@ STOP_SECONDS_MAX = 30.0
 class Stage:
     """Everything that a run needs, while the with statement lasts."""
 
-    def __init__(self, pace: Pace, csv_text: str, *, before_taking_down: Callable[[], None]) -> None:
+    def __init__(self, pace: Pace, sample: Sample, *, before_taking_down: Callable[[], None]) -> None:
         self.pace = pace
+        self.sample = sample
         self.postgres = EmbeddedPostgres()
         self.workers: list[Program] = []
-        self._csv_text = csv_text
         self._before_taking_down = before_taking_down
         self._passwords = {login: secrets.token_urlsafe(24) for login in _GROUPS}
         self._cleanup = contextlib.ExitStack()
@@ -60,6 +63,9 @@ class Stage:
             self.portone = PracticePortOne.start(self.directory, self.pace.simulator_options())
             self._cleanup.callback(self.portone.program.stop, STOP_SECONDS_MAX)
             self._cleanup.callback(self._stop_what_runs)
+            for keys, booked in ((BOOKED_UNHEARD, True), (NOT_BOOKED_UNHEARD, False)):
+                if times := self.sample.keys_beginning(keys):
+                    self.portone.cut_off_bookings(keys, times=times, booked=booked)
             self._import_file()
         except BaseException as error:
             self._take_down(error)
@@ -94,6 +100,33 @@ class Stage:
             "BILLING_DATABASE_URL": self.url(WORKER),
             "BILLING_PORTONE_BASE_URL": self.portone.url,
         }
+
+    def set_due_times(self, began_at: datetime) -> datetime:
+        """Spread what is of schedule mode over seconds, counted from the workers' start. Gives the last of them."""
+        # A charge time has whole seconds.
+        began_at = began_at.replace(microsecond=0)
+        due_at = {
+            key: began_at + timedelta(seconds=int(self.pace.due_seconds(share)))
+            for key, share in self.sample.due_shares.items()
+        }
+        changes.set_due_times(self.postgres.url(), due_at)
+        return max(due_at.values(), default=began_at)
+
+    def change_what_is_booked(self) -> None:
+        """Prices change, and subscriptions end."""
+        dearer, cancelled = self.sample.keys_to(Change.PRICE), self.sample.keys_to(Change.CANCEL)
+        changes.raise_prices_and_cancel(self.url(WORKER), dearer, cancelled)
+
+    def send_webhooks_to(self, worker: Program) -> bool:
+        """Have PortOne tell this worker from now on, if it listens by now."""
+        address = worker.said("address", event="webhooks.listening")
+        if address is not None:
+            self.portone.send_webhooks_to([f"http://{address}{WEBHOOK_PATH}"])
+        return address is not None
+
+    def send_no_webhooks(self) -> None:
+        """Have PortOne tell nobody from now on."""
+        self.portone.send_webhooks_to([])
 
     def start_worker(self) -> Program:
         """One more worker, with the next name."""
@@ -136,7 +169,7 @@ class Stage:
 
     def _import_file(self) -> None:
         file = self.directory / "subscriptions.csv"
-        file.write_text(self._csv_text, encoding="utf-8")
+        file.write_text(self.sample.csv_text(), encoding="utf-8")
         settings = {"BILLING_DATABASE_URL": self.url(WORKER)}
         children.run_command(["subscriptions", "import", str(file)], settings=settings, seconds=_IMPORT_SECONDS_MAX)
 

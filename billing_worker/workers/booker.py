@@ -104,8 +104,10 @@ class Booker:
         Nothing is noted before: the wish stands in the row, and whoever repeats it is told that it is done.
         """
         outcome = await schedules.revoke(self._portone, wanted.schedule_id)
-        log.info(
-            "booking.taken_back",
+        refused = isinstance(outcome, Refused)
+        # Whoever cancelled will be charged unless somebody mends what PortOne refuses.
+        (log.error if refused else log.info)(
+            "booking.not_taken_back" if refused else "booking.taken_back",
             payment_id=attempt.payment_id,
             schedule_id=wanted.schedule_id,
             why=attempt.revoke_reason,

@@ -42,6 +42,9 @@ from billing_worker.workers.verdicts import Verdicts
 
 log = structlog.get_logger()
 
+# The longest that a cycle is opened before it is due (BILLING_SCHEDULE_LEAD_SECONDS).
+LEAD_MAX = timedelta(days=30)
+
 _OUTCOME_LABELS: dict[type, str] = {
     Paid: "paid",
     Booked: "booked",
@@ -100,11 +103,15 @@ class Collector:
         lost on a cycle that was due at `due_at`, the reconciler has the attempt: it asks PortOne before it sends.
         """
         async with turns:
-            if stopping() or self._gate.closed() or self._gate.looks_first(due_at):
+            if stopping() or self._gate.closed() or self._looks_first(attempt, due_at):
                 await attempts.hand_over_attempts(self._outcomes, [attempt], now=self._clock.now())
                 return
             answer = await self._post(attempt, began=opened)
         await self._conclude(attempt, answer, only_send=answer.sends == 1)
+
+    def _looks_first(self, attempt: Attempt, due_at: datetime) -> bool:
+        # A booking was lost with a server that was there when its cycle was opened, up to a month before it is due.
+        return self._gate.looks_first(due_at if attempt.time_to_pay is None else due_at - LEAD_MAX)
 
     async def send_again(self, claimed: ClaimedLook, *, decided: float) -> None:
         """Send the same bytes again under the same key, once that is written down.

@@ -90,7 +90,7 @@ class Reconciler:
         weighed = await self._booker.weigh(attempt)
         decided = self._clock.monotonic()
         sends = isinstance(weighed, Resend | Voided)
-        if (sends and self._gate.closed()) or self._stopping:
+        if (sends and self._gate.closed()) or (self._stopping and isinstance(weighed, Resend | Voided | Revoke)):
             await self._ask_later(claimed, charging.next_look(attempt, now=self._clock.now(), rules=self._rules))
             return
         match weighed:

@@ -243,7 +243,8 @@ WITH attempt AS (
     FOR NO KEY UPDATE OF c, a
 ), asked AS (
     UPDATE billing.attempts a
-    SET look_at = CASE a.status WHEN 'open' THEN $4::timestamptz END,
+    SET look_at = CASE WHEN a.status = 'open' AND a.revoke_reason IS NOT NULL THEN least(a.look_at, $4::timestamptz)
+                       WHEN a.status = 'open' THEN $4::timestamptz END,
         contradiction = CASE WHEN attempt.said AND a.contradiction IS NULL THEN NULL ELSE $5 END
     FROM attempt WHERE a.shard = attempt.shard AND a.attempt_id = attempt.attempt_id
 ), held AS (

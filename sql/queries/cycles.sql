@@ -167,7 +167,8 @@ FROM (
         SELECT count(*) AS due, min(claimable_at) AS oldest_due_at
         FROM (
             SELECT claimable_at FROM billing.cycles
-            WHERE shard = s.shard::smallint AND status = 'due' AND claimable_at <= $1
+            -- What is opened ahead to be booked is owed to nobody yet.
+            WHERE shard = s.shard::smallint AND status = 'due' AND claimable_at <= $1 AND due_at <= $1
             ORDER BY claimable_at
             LIMIT 2000
         ) AS oldest

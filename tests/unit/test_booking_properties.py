@@ -138,10 +138,14 @@ def test_no_booking_is_sent_again_near_its_time_or_when_the_key_may_be_forgotten
 def test_what_has_been_paid_is_never_revoked_declined_or_voided(
     world: World, after: timedelta, answer: BookingOutcome | None
 ) -> None:
-    _, _, payment = world
+    attempt, _, payment = world
 
     if isinstance(payment, Payment) and payment.status in PAYMENT_PAID:
-        assert isinstance(weighed(world, after, answer), Paid | Contradiction)
+        found = weighed(world, after, answer)
+
+        # Of a period that a person has skipped, money that is not ours is not put before him at every look for ever.
+        skipped = attempt.cycle_status is CycleStatus.SKIPPED and differences(attempt, payment, RULES)
+        assert isinstance(found, Paid | Contradiction) or (skipped and isinstance(found, Voided))
 
 
 @given(world=worlds, after=spans, answer=answers)
