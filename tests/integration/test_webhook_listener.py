@@ -164,6 +164,7 @@ async def test_an_attempt_that_was_asked_about_before_is_looked_at_sooner(rig: R
     # given: PortOne knew nothing at the first look, and the second is an hour away
     payment_id = await rig.owe(billing_key="bk-drop-charged-x2-1")
     await rig.charge()
+    await rig.pass_time(minutes=11)
     await set_attempt(rig, look_epoch=1, look_at=rig.clock.now() + HOUR)
     await hint(rig, payment_id)
 
@@ -173,6 +174,22 @@ async def test_an_attempt_that_was_asked_about_before_is_looked_at_sooner(rig: R
 
     # then
     assert ((await rig.attempt())["status"], (await rig.attempt())["source"]) == ("paid", "look")
+
+
+async def test_a_hint_starts_no_look_beside_a_resend(rig: Rig, ear: Listener) -> None:
+    """Found by the simulation, seed 118: the look settled the attempt, and the same call sent once more."""
+    # given
+    payment_id = await rig.owe(billing_key="bk-drop-charged-x2-1")
+    await rig.charge()
+    lease_until = rig.clock.now() + timedelta(minutes=4)
+    await set_attempt(rig, look_epoch=2, last_sent_at=rig.clock.now(), look_at=lease_until)
+    await hint(rig, payment_id)
+
+    # when
+    await ear.run_once(rig.clock.now())
+
+    # then
+    assert (await rig.attempt())["look_at"] == lease_until
 
 
 async def test_a_booking_that_portone_has_is_nobodys_to_send(rig: Rig, ear: Listener) -> None:
@@ -224,7 +241,7 @@ async def test_a_hint_is_a_person_s_question_asked_by_portone(
         await rig.charge()
         closed = {"status": status, "request_body": None, "settled_at": now} if status != "open" else {}
         attempt_id = (await rig.attempt(by))["attempt_id"]
-        changes = closed | {"look_epoch": look_epoch, "look_at": look_at}
+        changes = closed | {"look_epoch": look_epoch, "look_at": look_at, "last_sent_at": now - HOUR}
         columns = ", ".join(f"{name} = ${number}" for number, name in enumerate(changes, start=2))
         await rig.admin.execute(
             f"UPDATE billing.attempts SET {columns} WHERE attempt_id = $1", attempt_id, *changes.values()

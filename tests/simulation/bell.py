@@ -5,11 +5,12 @@ took is rung for again, at widening intervals.
 """
 
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from tests.simulation.crew import FIRST, Crew
 from tests.simulation.loop import Turn
 from tests.simulation.store_twin import StoreTwin
+from tests.simulation.store_twin_tables import Row
 from tests.simulation.world import World
 
 WAIT_FIRST, WAIT_WIDEST = 0.3, 900.0
@@ -18,7 +19,10 @@ WAIT_FIRST, WAIT_WIDEST = 0.3, 900.0
 class Bell:
     """One for all workers."""
 
-    def __init__(self, world: World, twin: StoreTwin, crews: Callable[[], list[Crew]]) -> None:
+    def __init__(
+        self, world: World, twin: StoreTwin, crews: Callable[[], list[Crew]], *, lead_seconds: float = 0.0
+    ) -> None:
+        self._lead = timedelta(seconds=lead_seconds)
         self._world = world
         self._books = twin._books
         self._crews = crews
@@ -37,11 +41,16 @@ class Bell:
         """When the first row of each kind is due."""
         books = self._books
         firsts = {
-            "renew": min((row["next_due_at"] for row in books.subscriptions.lively.values()), default=None),
+            "renew": min((self._opens_at(row) for row in books.subscriptions.lively.values()), default=None),
+            "listen": min((hint["received_at"] for hint in books.hints.values() if not hint["read_at"]), default=None),
             "charge": min((row["claimable_at"] for row in books.cycles.lively.values()), default=None),
             "reconcile": min((row["look_at"] for row in books.attempts.lively.values()), default=None),
         }
         return {name: moment for name, moment in firsts.items() if moment is not None}
+
+    def _opens_at(self, subscription: Row) -> datetime:
+        due_at: datetime = subscription["next_due_at"]
+        return due_at - self._lead if subscription["mode"] == "schedule" else due_at
 
     def _set(self) -> None:
         self._poked = False

@@ -12,6 +12,7 @@ from typing import Any
 
 import httpx
 
+from billing_worker import bounds
 from billing_worker import daemon as product
 from billing_worker.daemon import Daemon
 from billing_worker.settings import Settings
@@ -25,14 +26,16 @@ from tests.simulation.portone_books import STORE_ID
 from tests.simulation.portone_transport import TwinTransport
 from tests.simulation.portone_twin import PortOneTwin
 from tests.simulation.watch import Watch
-from tests.simulation.world import World
+from tests.simulation.world import DAY, World
 
 FIRST = frozenset({"sentry", "watch"})
-ALL = FIRST | {"renew", "charge", "reconcile"}
+ALL = FIRST | {"renew", "charge", "reconcile", "listen"}
 
 
 @cache
-def settings_of(worker_name: str, dunning: tuple[float, ...], rechecks: tuple[int, ...]) -> Settings:
+def settings_of(
+    worker_name: str, dunning: tuple[float, ...], rechecks: tuple[int, ...], lead_seconds: float = 3 * DAY
+) -> Settings:
     """The defaults, with what has none and what a run varies."""
     return Settings(
         database_url="postgresql://simulation@nowhere/simulation",  # type: ignore[arg-type]
@@ -41,6 +44,7 @@ def settings_of(worker_name: str, dunning: tuple[float, ...], rechecks: tuple[in
         worker_name=worker_name,
         dunning_retry_days=dunning,
         recheck_after_seconds=rechecks,
+        schedule_lead_seconds=lead_seconds,
     )
 
 
@@ -116,10 +120,10 @@ class Crew:
         async def alone() -> AsyncIterator[Any]:
             yield await connected(server, self.host)
 
-        await refuse_moved(alone, product.ours(self.settings), acceptance)
+        await refuse_moved(alone, bounds.ours(self.settings), acceptance)
         database = TwinDatabase(server, self.host, self.settings, acceptance)
         acceptance.refuse("the database is not written down yet")
-        client = product.portone_client(self.settings, clock)
+        client = bounds.portone_client(self.settings, clock)
         client._make_transport = lambda: TwinTransport(portone, watch, self.host)
         async with client:
             twins: Any = database

@@ -33,6 +33,15 @@ class Point(StrEnum):
     HAND_OVER = "hand_over_attempts"
     POST = "post"
     RESEND = "post_again"  # a POST whose key has left before
+    # the same of bookings
+    INTENT_BOOKING = "open_attempts_booking"
+    NOTE_BOOKED = "note_booked"
+    SETTLE_REVOKED = "settle_attempts_revoked"
+    BOOK = "book"
+    BOOK_AGAIN = "book_again"
+    REVOKE = "revoke"
+    FIND_SCHEDULE = "find_schedule"
+    LIST_SCHEDULES = "list_schedules"
     LOOK = "look"
     TRIES = "transactions"
 
@@ -77,6 +86,12 @@ class Fault(StrEnum):
     STALE_RECORD = "stale_record"  # charged, and the record says FAILED for hours
     DIFFERS = "payment_differs"  # somebody else's payment under our id, or ours with another amount or channel
     KEY_DELETED = "billing_key_deleted"
+    # with a schedule that was booked
+    FIRES_LATE = "fires_late"
+    FIRES_SLOWLY = "fires_slowly"
+    CONSOLE_REVOKES = "console_revokes"
+    CONSOLE_MOVES = "console_moves"
+    CONSOLE_EDITS = "console_edits"  # its amount
 
 
 OF_HOST = frozenset(
@@ -90,8 +105,14 @@ OF_POSTGRES = frozenset(
 )  # fmt: skip
 OF_PORTONE = frozenset(Fault) - OF_HOST - OF_POSTGRES
 
-ASKS_PORTONE = frozenset({Point.POST, Point.RESEND, Point.LOOK, Point.TRIES})
-SENDS = frozenset({Point.POST, Point.RESEND})
+BOOKS = frozenset({Point.BOOK, Point.BOOK_AGAIN})
+SENDS = frozenset({Point.POST, Point.RESEND}) | BOOKS
+ASKS_PORTONE = SENDS | {Point.LOOK, Point.TRIES, Point.REVOKE, Point.FIND_SCHEDULE, Point.LIST_SCHEDULES}
+# A seed whose plan aims at one of these has subscriptions of schedule mode.
+OF_BOOKINGS = BOOKS | {
+    Point.INTENT_BOOKING, Point.NOTE_BOOKED, Point.SETTLE_REVOKED, Point.REVOKE, Point.FIND_SCHEDULE,
+    Point.LIST_SCHEDULES,
+}  # fmt: skip
 
 _SIDE_OF = {
     Fault.LOST: frozenset({Side.BEFORE}),
@@ -114,6 +135,12 @@ _ONLY_SENDS = frozenset(
         Fault.KEY_DELETED,
     }
 )  # fmt: skip
+_ONLY_BOOKINGS = frozenset(
+    {Fault.FIRES_LATE, Fault.FIRES_SLOWLY, Fault.CONSOLE_REVOKES, Fault.CONSOLE_MOVES, Fault.CONSOLE_EDITS}
+)
+
+
+_HANGS = (Fault.HANG, Point.REVOKE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +155,16 @@ class Cell:
         return f"{self.point}.{self.side} {self.fault}"
 
 
+def _not_charged_so(cell: Cell) -> str:
+    if cell.fault in _ONLY_BOOKINGS and cell.point not in BOOKS:
+        return "nothing else is charged later"
+    if cell.fault is Fault.NOT_ATOMIC and cell.point in BOOKS:
+        return "while a schedule lives nothing else is executed"
+    if cell.fault in _ONLY_SENDS and cell.point not in SENDS and (cell.fault, cell.point) != _HANGS:
+        return "a look does not charge"
+    return ""
+
+
 def why_impossible(cell: Cell) -> str:
     """Why the fault cannot strike there; empty where it can."""
     at_portone = cell.point in ASKS_PORTONE
@@ -135,8 +172,8 @@ def why_impossible(cell: Cell) -> str:
         return "a fault of Postgres strikes a statement, and this step asks PortOne"
     if cell.fault in OF_PORTONE and not at_portone:
         return "a fault of PortOne strikes a request, and this step asks Postgres"
-    if cell.fault in _ONLY_SENDS and cell.point not in SENDS:
-        return "a look does not charge"
+    if reason := _not_charged_so(cell):
+        return reason
     sides = frozenset(Side) if cell.fault in OF_HOST else _SIDE_OF.get(cell.fault, frozenset({Side.AT}))
     if cell.side not in sides:
         return f"it is by its nature a fault {' and '.join(sorted(sides))} the step"

@@ -28,14 +28,26 @@ def faults(twin: StoreTwin, portone: PortOneBooks, plan: Plan, now: datetime) ->
     """Everything that is wrong, in words."""
     cycles, attempts, ledger = twin.table("cycles"), twin.table("attempts"), twin.table("ledger")
     yield from _money(portone, cycles, ledger)
+    yield from _taken_back(portone, attempts)
     # A decline that a failover took from us, or that PortOne dated by a wrong clock, may cost one more try: whose it
     # was is told by times. Money is judged all the same.
     if twin.timeline == 1 and not plan.portone_clock:
         yield from oracle_asking.faults(portone, plan.dunning)
     yield from _missed(twin.table("subscriptions"), plan, cycles, now)
-    yield from _forgotten(cycles, attempts, now)
+    yield from _forgotten(cycles, attempts, portone, now)
     yield from _stories(cycles, attempts, ledger)
     yield from _told(cycles, ledger, twin.table("outbox"))
+
+
+def _taken_back(portone: PortOneBooks, attempts: list[Row]) -> Iterator[str]:
+    """What was settled as taken back is paid by nobody; a booking pays what its attempt says, unless it was edited."""
+    for attempt in attempts:
+        key = attempt["idempotency_key"]
+        if attempt["status"] == "revoked" and (portone.has_paid(key) or portone.lives(key)):
+            yield f"taken back: {key} is revoked, and PortOne has its money or is going to"
+        for one in portone.paid(attempt["payment_id"]):
+            if one.key == key and not one.differs and one.amount_minor != attempt["amount_minor"]:
+                yield f"amount: {key} is for {attempt['amount_minor']} and was paid with {one.amount_minor}"
 
 
 def _money(portone: PortOneBooks, cycles: list[Row], ledger: list[Row]) -> Iterator[str]:
@@ -83,8 +95,9 @@ def _differs(payment: Payment, cycles: list[Row], ledger: list[Row]) -> Iterator
     if not kinds["mismatch"]:
         yield f"unseen: {payment_id} has another {wrong.differs} at PortOne, and nobody was told ({cycle['status']})"
     # What PortOne has answered to our own charge is believed until a look compares it.
-    allowed = {"held", "skipped", "paid"} if wrong.key else {"held", "skipped"}
-    if cycle["status"] not in allowed or (kinds["paid"] and not wrong.key):
+    answered = wrong.key and wrong.schedule_id is None
+    allowed = {"held", "skipped", "paid"} if answered else {"held", "skipped"}
+    if cycle["status"] not in allowed or (kinds["paid"] and not answered):
         yield f"believed: {payment_id} has another {wrong.differs} at PortOne, and its cycle is {cycle['status']}"
 
 
@@ -97,7 +110,8 @@ def _missed(subscriptions: list[Row], plan: Plan, cycles: list[Row], now: dateti
     for subscription in subscriptions:
         one, mine = planned[subscription["business_key"]], numbers[subscription["subscription_id"]]
         number = one.first_cycle_number
-        while (due := owed_from(one.cadence, number)) <= now - FORGOTTEN:
+        ended_at = subscription["changed_at"] if subscription["status"] == "cancelled" else now
+        while (due := owed_from(one.cadence, number)) <= min(now, ended_at) - FORGOTTEN:
             cycle = mine.get(number)
             if cycle is None:
                 yield f"missed: {one.business_key} owes period {number} since {due} and there is no cycle"
@@ -107,7 +121,10 @@ def _missed(subscriptions: list[Row], plan: Plan, cycles: list[Row], now: dateti
                 if dates != told:
                     yield f"missed: {one.business_key} owes {_words(dates)} as period {number}, not {_words(told)}"
             number += 1
-        early = [other for other in mine if other > number]
+        last = number
+        while plan.schedules and owed_from(one.cadence, last) <= now + timedelta(seconds=plan.lead_seconds) + FORGOTTEN:
+            last += 1
+        early = [other for other in mine if other > last]
         if early or min(mine, default=one.first_cycle_number) < one.first_cycle_number:
             yield f"out of order: {one.business_key} has periods {sorted(mine)} and owes {number - 1}"
 
@@ -116,7 +133,7 @@ def _words(dates: tuple[object, ...]) -> str:
     return f"{dates[0]} to {dates[1]} from {dates[2]} on"
 
 
-def _forgotten(cycles: list[Row], attempts: list[Row], now: datetime) -> Iterator[str]:
+def _forgotten(cycles: list[Row], attempts: list[Row], portone: PortOneBooks, now: datetime) -> Iterator[str]:
     """What has not ended waits for a moment that is still to come."""
     open_on = {attempt["cycle_id"]: attempt for attempt in attempts if attempt["status"] == "open"}
     for cycle in cycles:
@@ -128,17 +145,25 @@ def _forgotten(cycles: list[Row], attempts: list[Row], now: datetime) -> Iterato
             yield f"forgotten: {name} has {'an' if attempt else 'no'} open attempt"
         if cycle["status"] == "held" and not cycle["held_reason"]:
             yield f"forgotten: {name} without a reason"
-        if attempt is not None and cycle["status"] == "collecting" and attempt["opened_at"] < now - OPEN_MAX:
-            yield f"forgotten: {name} has an attempt that is open since {attempt['opened_at']}"
+        since = _open_since(attempt, portone) if attempt is not None else now
+        if cycle["status"] == "collecting" and since < now - OPEN_MAX:
+            yield f"forgotten: {name} has an attempt that is open since {since}"
     for attempt in attempts:
         if attempt["look_at"] is not None and attempt["look_at"] < now - FORGOTTEN:
             yield f"forgotten: {attempt['idempotency_key']} was to be looked at {attempt['look_at']}"
 
 
+def _open_since(attempt: Row, portone: PortOneBooks) -> datetime:
+    """A booking waits for its time, and for the time that somebody has given it at PortOne."""
+    times = [one.time_to_pay for one in portone.bookings.values() if one.key == attempt["idempotency_key"]]
+    return max([attempt["opened_at"], attempt["time_to_pay"] or attempt["opened_at"], *times])
+
+
 def _stories(cycles: list[Row], attempts: list[Row], ledger: list[Row]) -> Iterator[str]:
     """Cycles, attempts and entries tell one story, by the product's own audit."""
     facts = [CycleFacts(**{name: row[name] for name in CycleFacts.__dataclass_fields__}) for row in cycles]
-    tries = [AttemptFacts(**{name: row[name] for name in AttemptFacts.__dataclass_fields__}) for row in attempts]
+    shown = [row | {"booking": row["time_to_pay"] is not None} for row in attempts]
+    tries = [AttemptFacts(**{name: row[name] for name in AttemptFacts.__dataclass_fields__}) for row in shown]
     yield from disagreements(facts, tries, [SimpleNamespace(**row) for row in ledger])  # type: ignore[misc]
 
 

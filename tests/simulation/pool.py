@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
+from billing_worker.billing.states import AttemptStatus
 from billing_worker.store.db import DatabaseGoneError, RowRefusedError
 from tests.simulation.faults import OF_HOST, Fault, Point, Side
 from tests.simulation.loop import Host
@@ -17,10 +18,20 @@ from tests.simulation.watch import Watch
 from tests.simulation.world import World
 
 _WRITES = {point.value: point for point in Point if point is not Point.READS}
+# Where in the arguments of a statement it says that it is about a booking.
+_TIMES_TO_PAY, _ATTEMPT_STATUSES = 8, 6
 _LOCKS = "lock_due_subscriptions"
 # Statements that change rows and have no crash points of their own.
 _OTHER_WRITES = frozenset(
-    {"release_cycles", "set_aside_cycles", "contradict_attempt", "hold_subscription", "record_deployment"}
+    {
+        "release_cycles",
+        "set_aside_cycles",
+        "contradict_attempt",
+        "hold_subscription",
+        "record_deployment",
+        "keep_hints",
+        "read_hints",
+    }
 )
 
 # How old a replica's state may be when it is promoted: so many writes, of the last so many seconds.
@@ -38,9 +49,18 @@ class Statement:
         self.arguments = arguments
         self.host = host
         self.answer = answer
-        self.point = _WRITES.get(name, Point.READS)
+        self.point = point_of(name, arguments)
         self.generation = 0
         self.asked_at = 0.0
+
+
+def point_of(name: str, arguments: tuple[object, ...]) -> Point:
+    """The crash point that a statement is."""
+    if name == Point.INTENT.value and any(arguments[_TIMES_TO_PAY]):  # type: ignore[call-overload]
+        return Point.INTENT_BOOKING
+    if name == Point.SETTLE.value and AttemptStatus.REVOKED in arguments[_ATTEMPT_STATUSES]:  # type: ignore[operator]
+        return Point.SETTLE_REVOKED
+    return _WRITES.get(name, Point.READS)
 
 
 class Server:
@@ -96,6 +116,7 @@ class Server:
             self._history = [*self._history[1 - HISTORY_WRITES :], (world.loop.now, self.twin.snapshot())]
         before = self.twin.snapshot() if fault is Fault.CANCELLED_WAIT else None
         answer: Any
+        self.twin.lock(row for row, holder in self._locks.items() if holder is not statement.host)
         try:
             answer = self.twin.run(statement.name, *statement.arguments)
         except RowRefusedError as error:
@@ -106,6 +127,10 @@ class Server:
         if statement.name == _LOCKS:
             answer = self._locked(answer, statement.host)
         self._answer(statement, answer, fault, before)
+
+    def is_locked(self, shard: int, subscription_id: int) -> bool:
+        """Whether somebody's transaction has the subscription."""
+        return (shard, subscription_id) in self._locks
 
     def by_hand(self, name: str, *arguments: object) -> None:
         """A statement of somebody who is no worker, at once."""

@@ -6,6 +6,9 @@ atomic.
 
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
+
+from tests.simulation.faults import Fault
 
 STORE_ID = "store-simulation"
 
@@ -29,6 +32,7 @@ class Try:
     store_id: str = STORE_ID
     channel: str = "LIVE"
     differs: str = ""  # in what it is not the payment that we asked for
+    schedule_id: str | None = None  # of the booking by which it was made
 
     def is_paid_in_record(self, now: float) -> bool:
         """Whether a look at this moment is told that it is paid."""
@@ -44,6 +48,29 @@ class Execution:
     body_sha256: str
     began_at: float
     ended_at: float | None = None
+
+
+@dataclass(slots=True)
+class Booking:
+    """A schedule: what is charged, when, and how it stands."""
+
+    schedule_id: str
+    payment_id: str
+    key: str | None
+    order: dict[str, Any]
+    time_to_pay: datetime
+    created_at: datetime
+    fault: Fault | None
+    visible_from: float
+    status: str = "SCHEDULED"
+    turn: int = 0  # a plan that was overtaken comes to nothing
+    ended_by: str = ""
+    was_edited: bool = False
+
+    @property
+    def lives(self) -> bool:
+        """Whether it may still take money."""
+        return self.status in {"SCHEDULED", "STARTED"}
 
 
 @dataclass(slots=True)
@@ -66,6 +93,18 @@ class PortOneBooks:
         self.payments: dict[str, Payment] = {}
         self.executions: list[Execution] = []
         self.keys_left: set[str] = set()
+        self.bookings: dict[str, Booking] = {}
+        # Keys whose rows went with a server: another request of ours may come under one of them.
+        self.keys_lost: set[str] = set()
+
+    def living(self, payment_id: str) -> Booking | None:
+        """The schedule by which a payment may still be charged."""
+        return next((one for one in self.bookings.values() if one.payment_id == payment_id and one.lives), None)
+
+    def lives(self, key: str) -> bool:
+        """Whether the booking of this key may still take money."""
+        living = self.living(key.rpartition("-")[0])
+        return living is not None and living.key == key
 
     def payment(self, payment_id: str) -> Payment:
         """The payment, made when it is first asked for."""

@@ -10,14 +10,16 @@ import hashlib
 import json
 from collections.abc import Callable
 from email.utils import format_datetime
+from typing import Any
 
 import httpx
 
-from tests.simulation.faults import OF_HOST, Fault, Point, Side
+from tests.simulation.faults import BOOKS, OF_HOST, SENDS, Fault, Point, Side
 from tests.simulation.loop import Host
-from tests.simulation.portone_books import Execution, Payment, PortOneBooks, Try
-from tests.simulation.portone_cards import SOFT, Temper
+from tests.simulation.portone_books import Booking, Execution, Payment, PortOneBooks, Try
+from tests.simulation.portone_cards import SOFT, Temper, Words
 from tests.simulation.portone_differs import BY_SOMEBODY_BEFORE, BY_SOMEBODY_LATER, BY_US, WAYS, make_differ
+from tests.simulation.portone_schedules import ScheduleDesk, is_about_schedules
 from tests.simulation.portone_views import Answer, answer_of_tries, payment_answer, plain, refusal
 from tests.simulation.world import HOUR, MINUTE, World
 
@@ -29,7 +31,8 @@ HANG_SECONDS = (66.0, 74.0)
 class Request:
     """One request on its way."""
 
-    __slots__ = ("answer", "body", "differs", "fault", "host", "key", "left_at", "payment_id", "point", "read_seconds")
+    __slots__ = ("answer", "body", "differs", "fault", "host", "key", "left_at", "payment_id", "point", "question",
+                 "read_seconds", "schedule_id")  # fmt: skip
 
     def __init__(self, point: Point, payment_id: str, host: Host, answer: "asyncio.Future[httpx.Response]") -> None:
         self.point = point
@@ -42,6 +45,8 @@ class Request:
         self.differs = ""  # in what way there is a payment that is not what it asks for
         self.left_at = 0.0
         self.read_seconds = 0.0
+        self.schedule_id = ""
+        self.question: dict[str, Any] = {}  # of a list, or of what is to be taken back
 
 
 class _Remembered:
@@ -66,8 +71,10 @@ class PortOneTwin:
         self._keys: dict[str, _Remembered] = {}
         self._count = 0
         self._not_atomic: set[str] = set()
+        self.desk = ScheduleDesk(self)
         self.refuses_until = 0.0
         self.busy_until = 0.0
+        self.tells: Callable[[str], None] = lambda _payment_id: None
         self.suffers: Callable[[Host, Fault], None] = lambda _host, _fault: None
 
     # --- arrival ---------------------------------------------------------------------------------------------------
@@ -82,8 +89,13 @@ class PortOneTwin:
         answer = self._turned_away(request)
         if answer is not None:
             self._reply(request, answer, None)
-        elif request.point in {Point.POST, Point.RESEND}:
+        elif request.point in SENDS:
             self._charge(request, fault)
+        elif request.point is Point.REVOKE and fault is Fault.HANG:
+            seconds, context = world.random.uniform(*HANG_SECONDS), world.portone_host.context
+            world.loop.call_later(seconds, self._asked_of_desk, request, fault, context=context)
+        elif is_about_schedules(request.point):
+            self._asked_of_desk(request, fault)
         else:
             shown = self._shown(request.payment_id)
             answer = (
@@ -92,6 +104,16 @@ class PortOneTwin:
                 else answer_of_tries(request.payment_id, shown, world.loop.now)
             )
             self._reply(request, answer, fault)
+
+    def _asked_of_desk(self, request: Request, fault: Fault | None) -> None:
+        match request.point:
+            case Point.REVOKE:
+                answer = self.desk.revoke(request.question)
+            case Point.LIST_SCHEDULES:
+                answer = self.desk.listed(request.question)
+            case _:
+                answer = self.desk.find(request.schedule_id)
+        self._reply(request, answer, fault)
 
     def _turned_away(self, request: Request) -> Answer | None:
         now = self.world.loop.now
@@ -109,7 +131,8 @@ class PortOneTwin:
 
     def _charge(self, request: Request, fault: Fault | None) -> None:
         now, key = self.world.loop.now, request.key
-        body_sha256 = hashlib.sha256(request.body).hexdigest()
+        books = request.point in BOOKS
+        body_sha256 = hashlib.sha256(b"%d %b" % (books, request.body)).hexdigest()
         known = self._keys.get(key) if key else None
         if known and known.answer is not None and now - known.first_at >= known.memory:
             known = None
@@ -117,14 +140,43 @@ class PortOneTwin:
             known = _Remembered(body_sha256, now)
             if key:
                 self._keys[key] = known
-            self._run(request, known, fault)
+            self._book(request, known, fault) if books else self._run(request, known, fault)
         elif known.body_sha256 != body_sha256:
-            self.world.find(f"PortOne got other bytes under {key}")
+            if key not in self.books.keys_lost:
+                self.world.find(f"PortOne got other bytes under {key}")
             self._reply(request, refusal(400, "INVALID_REQUEST"), fault)
         elif known.answer is None:
             self._reply(request, refusal(409, "IDEMPOTENCY_OUTSTANDING_REQUEST"), fault)
         else:
             self._reply(request, known.answer, fault)
+
+    def _book(self, request: Request, known: _Remembered, fault: Fault | None) -> None:
+        self._set_memory(known, fault)
+        if fault is Fault.KEY_DELETED:
+            self.tempers[json.loads(request.body)["payment"]["billingKey"]].deleted = True
+        if fault is Fault.HANG:
+            seconds, context = self.world.random.uniform(*HANG_SECONDS), self.world.portone_host.context
+            self.world.loop.call_later(seconds, self._booked, request, known, fault, context=context)
+        else:
+            self._booked(request, known, fault)
+
+    def _booked(self, request: Request, known: _Remembered, fault: Fault | None) -> None:
+        known.answer = self.desk.book(request, fault)
+        self._reply(request, known.answer, fault)
+
+    def fire(self, booking: Booking, payment: Payment, temper: Temper, gone: Words | None) -> Try:
+        """The try that a schedule makes when its time has come."""
+        request = Request(Point.BOOK, booking.payment_id, self.world.portone_host, self.world.loop.create_future())
+        request.key, request.body = booking.key, json.dumps(booking.order).encode()
+        if booking.fault is Fault.DIFFERS and not payment.paid():
+            request.differs = BY_US
+        before = len(payment.tries)
+        self._try(request, payment, booking.fault, temper, gone)
+        one = payment.tries[before]
+        one.schedule_id = booking.schedule_id
+        if booking.was_edited:
+            one.differs = one.differs or "amount"
+        return one
 
     def _run(self, request: Request, known: _Remembered, fault: Fault | None) -> None:
         world = self.world
@@ -143,14 +195,17 @@ class PortOneTwin:
             known.answer = refusal(409, "ALREADY_PAID")
         elif temper.deleted:
             known.answer = refusal(409, "BILLING_KEY_ALREADY_DELETED")
+        elif self.books.living(request.payment_id) is not None:
+            world.counts["charges stopped by a booking"] += 1
+            known.answer = refusal(409, "PAYMENT_SCHEDULE_ALREADY_EXISTS")
         if known.answer is not None:
             self._reply(request, known.answer, fault)
             return
         execution = Execution(request.payment_id, request.key, known.body_sha256, world.loop.now)
-        self._watch_overlap(payment, execution)
+        self.watch_overlap(payment, execution)
         payment.running.append(execution)
         self.books.executions.append(execution)
-        seconds = self._seconds(fault)
+        seconds = self.seconds(fault)
         if fault is Fault.ANSWER_LOST and world.random.random() < 0.7:
             # The connection dies while the charge is under way, and the worker notices at once.
             self._lose(request, world.random.uniform(0.0, seconds))
@@ -164,7 +219,8 @@ class PortOneTwin:
         if fault is Fault.KEY_LATE:
             known.memory = 24 * HOUR
 
-    def _seconds(self, fault: Fault | None) -> float:
+    def seconds(self, fault: Fault | None) -> float:
+        """How long the PG takes."""
         chance = self.world.random
         if fault is Fault.HANG:
             return chance.uniform(*HANG_SECONDS)
@@ -172,7 +228,8 @@ class PortOneTwin:
             return chance.uniform(4.0, 58.0)
         return chance.uniform(0.2, 3.0)
 
-    def _watch_overlap(self, payment: Payment, execution: Execution) -> None:
+    def watch_overlap(self, payment: Payment, execution: Execution) -> None:
+        """Nothing is executed twice at once."""
         for other in payment.running:
             self.world.find(f"two executions of {payment.payment_id} at once: {other.key} and {execution.key}")
 
@@ -187,15 +244,18 @@ class PortOneTwin:
             known.answer = refusal(409, "ALREADY_PAID")
         else:
             known.answer = self._try(request, payment, fault, temper)
+        self.tells(request.payment_id)
         self._reply(request, known.answer, fault)
 
-    def _try(self, request: Request, payment: Payment, fault: Fault | None, temper: Temper) -> Answer:
+    def _try(
+        self, request: Request, payment: Payment, fault: Fault | None, temper: Temper, gone: Words | None = None
+    ) -> Answer:
         world, chance = self.world, self.world.random
         one = self._new_try(request, request.key)
         if fault is Fault.INVISIBLE:
             one.visible_from += chance.uniform(10.0, 6 * HOUR)
         payment.tries.append(one)
-        words = temper.declines(fault, chance)
+        words = gone or temper.declines(fault, chance)
         if request.differs == BY_SOMEBODY_LATER:
             words = words or chance.choice(SOFT)
             self._later(payment, self._try_of_somebody(request), chance.uniform(30.0, 20 * HOUR))
@@ -260,6 +320,7 @@ class PortOneTwin:
                 payment.tries.append(one)
             self.world.counts["late successes" if one.key else "payments of others"] += 1
             self._take(payment, one)
+            self.tells(payment.payment_id)
 
     # --- a look ----------------------------------------------------------------------------------------------------
 

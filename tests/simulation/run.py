@@ -24,6 +24,7 @@ from tests.simulation.portone_twin import PortOneTwin
 from tests.simulation.scenario import Plan, plan_of
 from tests.simulation.store_twin import StoreTwin
 from tests.simulation.watch import Watch
+from tests.simulation.webhooks import Webhooks
 from tests.simulation.world import DAY, HOUR, MINUTE, World
 
 
@@ -60,7 +61,8 @@ class Run:
         self.twin = StoreTwin(primary_now=self.world.primary.now)
         self.books = PortOneBooks()
         names = [f"w{number}" for number in range(1, plan.workers + 1)]
-        self._settings = {name: settings_of(name, plan.dunning, plan.rechecks) for name in names}
+        lead = plan.lead_seconds
+        self._settings = {name: settings_of(name, plan.dunning, plan.rechecks, lead) for name in names}
         settings = self._settings["w1"]
         self.watch = Watch(
             self.world,
@@ -74,8 +76,10 @@ class Run:
         )
         self.portone = PortOneTwin(self.world, self.books, atomic=plan.atomic, slow=plan.slow)
         self.crews: dict[str, Crew] = {}
-        self.bell = Bell(self.world, self.twin, self._all_crews)
-        self.person = Person(self.world, self.server, self.books, self._all_crews, sets_aside=plan.sets_aside)
+        self.bell = Bell(self.world, self.twin, self._all_crews, lead_seconds=lead)
+        self.person = Person(
+            self.world, self.server, self.books, self._all_crews, sets_aside=plan.sets_aside, new_card=self._new_card
+        )
         self.watch.opened, self.watch.held = self.person.has_seen_opened, self.person.has_seen_held
         self._lives: Counter[str] = Counter()
         self._walls = {
@@ -84,6 +88,9 @@ class Run:
         self.server.written = self.bell.poke
         self.server.suffers = self.suffers
         self.portone.suffers = self.suffers
+        self.webhooks = Webhooks(self.world, self.server)
+        if plan.webhooks:
+            self.portone.tells = self.webhooks.send
         self.server.keeps_history = any(aim.cell.fault is Fault.FAILOVER for aim in plan.aims)
 
     async def play(self) -> None:
@@ -94,10 +101,7 @@ class Run:
             self._start(name)
         for moment in self.plan.stops:
             world.loop.call_later(moment, self._stop_somebody)
-        for moment, span in self.plan.halts:
-            if moment < self.plan.days * DAY:
-                world.loop.call_later(moment, self.person.halt)
-                world.loop.call_later(moment + span, self.person.resume)
+        self._expect_people()
         for moment, span, jump in self.plan.portone_clock:
             world.loop.call_later(moment, world.portone_clock.jump, jump)
             world.loop.call_later(moment + span, world.portone_clock.jump, -jump)
@@ -114,6 +118,14 @@ class Run:
         for finding in oracle.faults(self.twin, self.books, self.plan, world.primary.now()):
             world.find(finding)
 
+    def _expect_people(self) -> None:
+        for moment, span in self.plan.halts:
+            if moment < self.plan.days * DAY:
+                self.world.loop.call_later(moment, self.person.halt)
+                self.world.loop.call_later(moment + span, self.person.resume)
+        for moment, business_key, what in self.plan.changes:
+            self.world.loop.call_later(moment, self.person.change, business_key, what)
+
     async def _subscribe(self) -> None:
         rows = []
         for each in self.plan.subscriptions:
@@ -122,6 +134,13 @@ class Run:
             rows.append((plan, due_at(plan.cadence, first)))
             self.portone.tempers[plan.billing_key.reveal()] = Temper(soft=each.soft, hard=each.hard)
         await subscriptions.add_subscriptions(Direct(self.twin), rows)
+
+    def _new_card(self, billing_key: str) -> str:
+        """A card that behaves as the old one did."""
+        new = f"{billing_key}x"
+        old = self.portone.tempers[billing_key]
+        self.portone.tempers[new] = Temper(soft=old.soft, hard=old.hard)
+        return new
 
     def _all_crews(self) -> list[Crew]:
         return list(self.crews.values())

@@ -13,7 +13,8 @@ from billing_worker.billing.model import Customer
 from billing_worker.billing.money import Money
 from billing_worker.billing.periods import Cadence, PeriodUnit, first_number_from
 from billing_worker.billing.plans import PlannedSubscription
-from tests.simulation.faults import ASKS_PORTONE, CELLS, Cell, Fault, Point, Side
+from billing_worker.billing.states import Mode
+from tests.simulation.faults import ASKS_PORTONE, CELLS, OF_BOOKINGS, Cell, Fault, Point, Side
 from tests.simulation.oracle_dates import owed_from
 from tests.simulation.world import DAY, HOUR, Aim, Rate
 
@@ -53,6 +54,11 @@ class Plan:
     stops: tuple[float, ...]  # moments of a SIGTERM to somebody
     portone_clock: tuple[tuple[float, float, float], ...]  # from when, for how long and by how much it is wrong
     halts: tuple[tuple[float, float], ...] = ()  # from when and for how long a person has sending halted
+    schedules: bool = False  # whether anything may be booked
+    lead_seconds: float = 3 * DAY
+    webhooks: bool = False  # whether PortOne sends hints
+    # When a person changes a subscription, which one, and what: price, card, mode, cancel.
+    changes: tuple[tuple[float, str, str], ...] = ()
     sets_aside: float = 0.0  # the chance that a person sets a cycle aside while it is being collected
 
     @property
@@ -66,10 +72,15 @@ def plan_of(seed: int) -> Plan:
     chance = Random(f"plan {seed}")
     aims = tuple(_aims(seed, chance))
     days = chance.choice((5.0, 9.0) if _wants_declines(aims) else (2.0, 3.0, 5.0, 9.0, 16.0, 28.0, 40.0))
+    schedules = _wants_bookings(aims) or chance.random() < 0.35
+    if schedules:
+        days = max(days, 3.0)
     started_at = START + timedelta(days=chance.randrange(400), seconds=chance.randrange(86_400))
     sets_aside = chance.random() < 0.12
     stops = [chance.uniform(0.0, days) * DAY for _ in range(chance.choice((0, 0, 1, 2)))]
-    subscriptions = tuple(_subscriptions(seed, chance, started_at, days, _wants_declines(aims)))
+    subscriptions = tuple(_subscriptions(seed, chance, started_at, days, _wants_declines(aims), schedules=schedules))
+    lead_seconds = chance.choice((6 * HOUR, DAY, 3 * DAY))
+    changes = tuple(_changes(chance, started_at, days, lead_seconds, subscriptions, aims=aims)) if schedules else ()
     return Plan(
         seed=seed,
         started_at=started_at,
@@ -80,6 +91,10 @@ def plan_of(seed: int) -> Plan:
         rechecks=chance.choice(RECHECKS),
         aims=aims,
         rates=tuple(_rates(aims, chance, sets_aside=sets_aside)),
+        schedules=schedules,
+        lead_seconds=lead_seconds,
+        changes=changes,
+        webhooks=chance.random() < 0.4,
         atomic=chance.random() < 0.6,
         slow=chance.choice((0.02, 0.1, 0.3)),
         stops=tuple(sorted(stops)),
@@ -92,7 +107,9 @@ def plan_of(seed: int) -> Plan:
 # --- who owes what --------------------------------------------------------------------------------------------------
 
 
-def _subscriptions(seed: int, chance: Random, started_at: datetime, days: float, declines: bool) -> Iterator[Planned]:
+def _subscriptions(
+    seed: int, chance: Random, started_at: datetime, days: float, declines: bool, *, schedules: bool
+) -> Iterator[Planned]:
     count = chance.choice((3, 3, 3, 3, 3, 3, 4, 4, 5, 12)) if not declines else 3
     together = chance.random() < 0.3  # everybody is due at one moment
     charge_at = time(chance.randrange(24), chance.choice((0, 0, 30)))
@@ -101,6 +118,7 @@ def _subscriptions(seed: int, chance: Random, started_at: datetime, days: float,
         soft, hard = chance.choice(_TEMPERS)
         if declines and number == 0:
             soft, hard = 0.9, 0.0
+        books = schedules and (number == 1 or chance.random() < 0.6) and not (declines and number == 0)
         plan = PlannedSubscription(
             business_key=f"s{seed}-{number}",
             customer=Customer(f"customer-{number}", "홍길동", "010-0000-0000", "a@example.com"),
@@ -108,11 +126,46 @@ def _subscriptions(seed: int, chance: Random, started_at: datetime, days: float,
             order_name="월간 이용권",
             price=Money(chance.randrange(100, 99_000), "KRW"),
             cadence=cadence,
+            mode=Mode.SCHEDULE if books else Mode.CHARGE,
             first_cycle_number=first_number_from(
                 cadence, started_at.date() - timedelta(days=chance.choice((0, 0, 1, 3)))
             ),
         )
         yield Planned(plan, soft, hard)
+
+
+def _wants_bookings(aims: tuple[Aim, ...]) -> bool:
+    return any(aim.cell.point in OF_BOOKINGS for aim in aims)
+
+
+def _changes(
+    chance: Random,
+    started_at: datetime,
+    days: float,
+    lead_seconds: float,
+    subscriptions: tuple[Planned, ...],
+    *,
+    aims: tuple[Aim, ...],
+) -> Iterator[tuple[float, str, str]]:
+    """What a person changes while bookings are out: most of it in the days before a period is due."""
+    wanted = {Point.REVOKE, Point.SETTLE_REVOKED} & {aim.cell.point for aim in aims}
+    count = chance.choice((2, 3)) if wanted else chance.choice((0, 0, 1, 1, 3))
+    booked = [each.plan for each in subscriptions if each.plan.mode is Mode.SCHEDULE]
+    for _ in range(count):
+        each = chance.choice(booked)
+        what = chance.choice(("price", "price", "price", "card", "card", "mode", "cancel"))
+        moment = chance.uniform(0.0, days) * DAY
+        dues = [_seconds_to(each, number, started_at) for number in range(3)]
+        near = [due for due in dues if 0.0 < due < (days + 2.0) * DAY]
+        if near:
+            # Some seconds before it, or while it is being charged, or at any time while it is booked.
+            before = chance.choice((chance.uniform(-5.0, 90.0), chance.uniform(0.0, lead_seconds)))
+            moment = max(chance.choice(near) - before, 60.0)
+        yield moment, each.business_key, what
+
+
+def _seconds_to(plan: PlannedSubscription, number: int, started_at: datetime) -> float:
+    return (owed_from(plan.cadence, plan.first_cycle_number + number) - started_at).total_seconds()
 
 
 def _cadence(chance: Random, started_at: datetime, days: float, charge_at: time) -> Cadence:
@@ -154,8 +207,14 @@ _WEATHER = (
     Fault.NOT_ATOMIC, Fault.LATE_SUCCESS, Fault.DECLINE_HARD, Fault.DECLINE_DUPLICATE, Fault.STALE_RECORD,
     Fault.DIFFERS, Fault.DIFFERS,
 )  # fmt: skip
+_BOOKING_WEATHER = (
+    Fault.FIRES_LATE, Fault.FIRES_SLOWLY, Fault.CONSOLE_REVOKES, Fault.CONSOLE_MOVES, Fault.CONSOLE_EDITS,
+    Fault.LATE_SUCCESS, Fault.DECLINE_HARD, Fault.DECLINE_SOFT, Fault.STALE_RECORD, Fault.INVISIBLE, Fault.KEY_EARLY,
+    Fault.KEY_DELETED, Fault.HANG,
+)  # fmt: skip
 _LOOK_WEATHER = (Fault.BROKEN_AFTER, Fault.GARBAGE, Fault.ANSWER_LOST)
-_OFTEN = frozenset({Point.READS, Point.CLAIM, Point.INTENT, Point.SETTLE, Point.POST, Point.LOOK, Point.CLAIM_LOOK})
+_OFTEN = frozenset({Point.READS, Point.CLAIM, Point.INTENT, Point.SETTLE, Point.POST, Point.LOOK, Point.CLAIM_LOOK,
+                   Point.BOOK, Point.INTENT_BOOKING, Point.NOTE_BOOKED, Point.FIND_SCHEDULE})  # fmt: skip
 
 
 def _wrong_spells(chance: Random, days: float) -> Iterator[tuple[float, float, float]]:
@@ -191,6 +250,14 @@ def _rates(aims: tuple[Aim, ...], chance: Random, *, sets_aside: bool) -> Iterat
     if sets_aside:
         lost = 0.7  # What arrives is settled before a person can set it aside.
     answers = chance.choice((0.0, 0.0, 0.05, 0.2))
+    if resends or points & {Point.BOOK_AGAIN, Point.LIST_SCHEDULES}:
+        lost = max(lost, 0.4)
+    for point in (Point.BOOK, Point.BOOK_AGAIN, Point.REVOKE):
+        yield Rate(Cell(point, Side.BEFORE, Fault.REQUEST_LOST), lost)
+        yield Rate(Cell(point, Side.AT, Fault.ANSWER_LOST), answers)
+    if chance.random() < 0.3:
+        weather = chance.choice(_BOOKING_WEATHER)
+        yield Rate(Cell(Point.BOOK, Side.AT, weather), 0.3)
     for point in (Point.POST, Point.RESEND):
         yield Rate(Cell(point, Side.BEFORE, Fault.REQUEST_LOST), lost)
         yield Rate(Cell(point, Side.AT, Fault.ANSWER_LOST), answers)
@@ -213,5 +280,5 @@ def _weather(chance: Random) -> Iterator[Rate]:
                 side = Side.BEFORE if weather in _ON_ARRIVAL else Side.AT
                 yield Rate(Cell(point, side, weather), chance.choice((0.1, 0.3)))
     if chance.random() < 0.3:
-        for point in (Point.LOOK, Point.TRIES):
+        for point in (Point.LOOK, Point.TRIES, Point.FIND_SCHEDULE, Point.LIST_SCHEDULES):
             yield Rate(Cell(point, Side.AT, chance.choice(_LOOK_WEATHER)), 0.2)

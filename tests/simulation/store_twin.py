@@ -5,7 +5,7 @@ store. test_store_twin.py holds it to Postgres, call by call. It knows the queri
 constraints that those can meet, and one session at a time: what SKIP LOCKED would step over is never locked here.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from functools import partial
@@ -15,6 +15,7 @@ from tests.simulation import (
     store_twin_attempts,
     store_twin_cycles,
     store_twin_deployment,
+    store_twin_inbox,
     store_twin_settling,
     store_twin_subscriptions,
 )
@@ -33,6 +34,7 @@ _QUERIES: dict[str, Callable[..., list[Row]]] = {
         store_twin_attempts.contradict_attempt,
         store_twin_attempts.hand_over_attempts,
         store_twin_attempts.look_soon,
+        store_twin_attempts.note_booked,
         store_twin_attempts.note_resend,
         store_twin_attempts.open_attempts,
         store_twin_settling.settle_attempts,
@@ -54,12 +56,17 @@ _QUERIES: dict[str, Callable[..., list[Row]]] = {
         store_twin_deployment.read_deployment,
         store_twin_deployment.record_deployment,
         store_twin_deployment.trigger_states,
+        store_twin_inbox.forget_hints,
+        store_twin_inbox.keep_hints,
+        store_twin_inbox.read_hints,
+        store_twin_inbox.unread_hints,
         store_twin_subscriptions.add_subscriptions,
         store_twin_subscriptions.cancel_subscription,
         store_twin_subscriptions.change_subscriptions,
         store_twin_subscriptions.find_subscriptions,
         store_twin_subscriptions.hold_subscription,
         store_twin_subscriptions.lock_due_subscriptions,
+        store_twin_subscriptions.lock_subscription,
         store_twin_subscriptions.open_cycles,
         store_twin_subscriptions.primary_clock,
         store_twin_subscriptions.read_control,
@@ -106,6 +113,10 @@ class StoreTwin:
         with self._books.undone_if_it_fails():
             return query(*arguments)
 
+    def lock(self, subscriptions: Iterable[tuple[int, int]]) -> None:
+        """Which subscriptions, by shard and id, the next query has to step over where it steps over any."""
+        self._books.locked = frozenset(subscriptions)
+
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """All queries of the block or none; one inside another is a savepoint.
@@ -148,7 +159,7 @@ class StoreTwin:
 
     def table(self, name: str) -> list[dict[str, Any]]:
         """The rows of a table as they stand, not to be changed: subscriptions, cycles, attempts, ledger, ledger_heads,
-        outbox, control or deployment. The ledger is in the order of its entries.
+        outbox, control, deployment or webhook_inbox. The ledger is in the order of its entries.
         """
         return self._books.rows(name)
 

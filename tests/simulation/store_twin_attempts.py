@@ -18,8 +18,8 @@ _END = datetime.max.replace(tzinfo=UTC)
 
 _LOOKED_AT = ("shard", "attempt_id", "cycle_id", "subscription_id", "attempt_number", "payment_id", "idempotency_key",
               "amount_minor", "currency", "status", "request_body", "opened_at", "last_sent_at", "looks", "look_epoch",
-              "settled_at", "pg_tx_id")  # fmt: skip
-_OF_CYCLE = ("cycle_number", "store_id", "attempts_count", "declines_count", "first_declined_at")
+              "settled_at", "pg_tx_id", "time_to_pay", "schedule_id", "revoke_reason")  # fmt: skip
+_OF_CYCLE = ("cycle_number", "store_id", "due_at", "attempts_count", "declines_count", "first_declined_at")
 
 
 def open_attempts(
@@ -32,11 +32,18 @@ def open_attempts(
     idempotency_keys: Sequence[str],
     bodies: Sequence[bytes],
     hashes: Sequence[bytes],
+    times_to_pay: Sequence[datetime | None],
+    billing_keys: Sequence[str | None],
     now: datetime,
     look_at: datetime,
     worker: str,
 ) -> list[Row]:
-    """Write intents for what is still ours."""
+    """Write intents for what is still ours; a booking's only while its subscription says what the request says."""
+    bookable = {
+        (shard, cycle_id)
+        for shard, cycle_id, time_to_pay, billing_key in zip(shards, cycle_ids, times_to_pay, billing_keys, strict=True)
+        if time_to_pay is not None and _is_bookable(books, shard, cycle_id, billing_key)
+    }
     opened: list[tuple[Row, Row]] = []
     for position, cycle_id in enumerate(cycle_ids):
         cycle = books.cycles.rows.get((shards[position], cycle_id))
@@ -47,6 +54,7 @@ def open_attempts(
             or cycle["claim_epoch"] != epochs[position]
             or cycle["status"] != "due"
             or cycle["attempts_count"] != number - 1
+            or (times_to_pay[position] is not None and (shards[position], cycle_id) not in bookable)
         ):
             continue
         cycle = books.cycles.update(cycle, status="collecting", fruitless_claims=0, attempts_count=number)
@@ -59,6 +67,7 @@ def open_attempts(
             "last_sent_at": now,
             "look_at": look_at,
             "worker": worker,
+            "time_to_pay": times_to_pay[position],
         }
         opened.append((cycle, books.attempts.insert(_fresh_attempt(cycle, written))))
     for cycle, attempt in sorted(opened, key=lambda one: place_in_ledger(one[0])):
@@ -67,6 +76,7 @@ def open_attempts(
             "intent",
             attempt_id=attempt["attempt_id"],
             amount_minor=cycle["amount_minor"],
+            code="schedule" if attempt["time_to_pay"] is not None else "",
             source="rule",
             actor=worker,
         )
@@ -120,7 +130,39 @@ def note_resend(
     attempt = _one(books, shard, attempt_id, idempotency_key)
     if attempt is None or attempt["look_epoch"] != look_epoch or attempt["status"] != "open":
         return []
+    if attempt["revoke_reason"] is not None:
+        return []
     books.attempts.update(attempt, last_sent_at=now, look_at=look_at)
+    return [{"attempt_id": attempt_id}]
+
+
+def note_booked(
+    books: Books,
+    shard: int,
+    attempt_id: int,
+    idempotency_key: str,
+    schedule_id: str,
+    look_at: datetime,
+    source: str,
+    actor: str,
+) -> list[Row]:
+    """PortOne has the booking: its name is written down and entered once."""
+    attempt = _one(books, shard, attempt_id, idempotency_key)
+    if attempt is None or attempt["status"] != "open":
+        return []
+    if attempt["schedule_id"] is not None or attempt["time_to_pay"] is None:
+        return [{"attempt_id": attempt_id}] if attempt["schedule_id"] == schedule_id else []
+    later = look_at if attempt["revoke_reason"] is None else attempt["look_at"]
+    noted = books.attempts.update(attempt, schedule_id=schedule_id, look_at=later)
+    books.ledger.enter(
+        noted,
+        "scheduled",
+        attempt_id=attempt_id,
+        amount_minor=noted["amount_minor"],
+        message=schedule_id,
+        source=source,
+        actor=actor,
+    )
     return [{"attempt_id": attempt_id}]
 
 
@@ -130,13 +172,15 @@ def ask_again(
     attempt_ids: Sequence[int],
     idempotency_keys: Sequence[str],
     last_sent_ats: Sequence[datetime],
+    revoke_reasons: Sequence[str | None],
     look_ats: Sequence[datetime | None],
 ) -> list[Row]:
-    """Set the next looks; an open attempt keeps having one, and whoever has sent it since says when."""
+    """Set the next looks; an open attempt keeps having one. Whoever has sent it since, or wants it back, says when."""
     moved: set[int] = set()
     for attempt, position in _found(books, shards, attempt_ids, idempotency_keys):
         look_at, attempt_id = look_ats[position], attempt["attempt_id"]
         as_sent = look_at is not None and attempt["last_sent_at"] == last_sent_ats[position]
+        as_sent = as_sent and attempt["revoke_reason"] == revoke_reasons[position]
         if attempt_id not in moved and (as_sent or attempt["status"] != "open"):
             moved.add(attempt_id)
             books.attempts.update(attempt, look_at=look_at)
@@ -173,6 +217,13 @@ def verify_attempt(
     return []
 
 
+def _later(attempt: Row, look_at: datetime) -> datetime | None:
+    """The next look after a contradiction: never later than whoever wants a booking back has said."""
+    if attempt["status"] != "open":
+        return None
+    return look_at if attempt["revoke_reason"] is None else min(attempt["look_at"], look_at)
+
+
 def contradict_attempt(
     books: Books, shard: int, attempt_id: int, idempotency_key: str, look_at: datetime, what: str, actor: str
 ) -> list[Row]:
@@ -195,7 +246,7 @@ def contradict_attempt(
         books.cycles.update(cycle, status="held", held_reason=what)
     books.attempts.update(
         attempt,
-        look_at=look_at if attempt["status"] == "open" else None,
+        look_at=_later(attempt, look_at),
         contradiction=None if said and attempt["contradiction"] is None else what,
     )
     return [{"attempt_id": attempt_id}] if news else []
@@ -219,13 +270,28 @@ def look_soon(books: Books, shards: Sequence[int], payment_id: str, now: datetim
         newest = books.attempts_of(cycle)[-1:] if cycle is not None else []
         for attempt in newest:
             look_at = attempt["look_at"]
-            # A look that nobody has ordered compares as neither: the attempt is closed, and so it is not being sent.
-            being_sent = attempt["status"] == "open" and attempt["look_epoch"] == 0 and look_at > now
+            being_sent = is_being_sent(attempt, now)
             if not being_sent:
                 books.attempts.update(attempt, look_at=now)
             row = {"shard": shard, "attempt_id": attempt["attempt_id"]}
             ordered.append(row | {"look_at": look_at if being_sent else now, "being_sent": being_sent})
     return ordered
+
+
+def is_being_sent(attempt: Row, now: datetime) -> bool:
+    """Whether its first sender still has it. A booking that PortOne has is no longer being sent."""
+    # A look that nobody has ordered compares as neither: the attempt is closed, and so it is not being sent.
+    fresh = attempt["status"] == "open" and attempt["look_epoch"] == 0 and attempt["schedule_id"] is None
+    return bool(fresh and attempt["look_at"] > now)
+
+
+def _is_bookable(books: Books, shard: int, cycle_id: int, billing_key: str | None) -> bool:
+    cycle = books.cycles.rows.get((shard, cycle_id))
+    if cycle is None or cycle["mode"] != "schedule" or (shard, cycle["subscription_id"]) in books.locked:
+        return False
+    of = books.subscription_of(cycle)
+    same_price = (of["amount_minor"], of["order_name"]) == (cycle["amount_minor"], cycle["order_name"])
+    return bool(of["status"] != "cancelled" and of["billing_key"] == billing_key and same_price)
 
 
 def _fresh_attempt(cycle: Row, written: Row) -> Row:
@@ -249,6 +315,8 @@ def _fresh_attempt(cycle: Row, written: Row) -> Row:
         "decline_message": None,
         "verified_at": None,
         "contradiction": None,
+        "schedule_id": None,
+        "revoke_reason": None,
     }
 
 
@@ -257,6 +325,7 @@ def _opened(books: Books, cycle: Row, attempt: Row) -> Row:
         "attempt_id": attempt["attempt_id"],
         "payment_id": cycle["payment_id"],
         "store_id": cycle["store_id"],
+        "due_at": cycle["due_at"],
         "declines_count": cycle["declines_count"],
         "first_declined_at": cycle["first_declined_at"],
         "older_transaction_ids": _older_transaction_ids(books, attempt) if attempt["attempt_number"] > 1 else [],

@@ -7,8 +7,8 @@ compared to the half minute; hashes are not compared, for the twin has none.
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
@@ -42,6 +42,7 @@ _TABLES = {
     "outbox": "SELECT * FROM billing.outbox",
     "control": "SELECT * FROM billing.control",
     "deployment": "SELECT * FROM billing.deployment",
+    "webhook_inbox": "SELECT * FROM billing.webhook_inbox",
 }
 _NOT_COMPARED = {"previous_hash", "entry_hash", "event_id"}
 _CLOCKED = ("recorded_at", "created_at", "changed_at", "settled_at", "look_first_before")
@@ -67,6 +68,11 @@ class _PostgresSide:
         async with self._connection.savepoint():
             return await self._connection.fetch(name, *arguments)
 
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator["_PostgresSide"]:
+        """A part of the example's own."""
+        yield self
+
 
 class _TwinSide:
     def __init__(self, twin: StoreTwin) -> None:
@@ -74,6 +80,11 @@ class _TwinSide:
 
     async def fetch(self, name: str, *arguments: object) -> list[Any]:
         return self._twin.run(name, *arguments)
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator["_TwinSide"]:
+        """Nobody else asks meanwhile."""
+        yield self
 
 
 class _EndOfExampleError(Exception):
@@ -202,5 +213,6 @@ def _order(name: str) -> Callable[[tuple[Row, list[Any]]], Any]:
         "outbox": ("subscription_id", "event_type", "payload"),
         "control": ("name",),
         "deployment": ("version",),
+        "webhook_inbox": ("webhook_id",),
     }[name]
     return lambda one: tuple(one[0][column] for column in columns)

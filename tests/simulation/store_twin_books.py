@@ -5,17 +5,8 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
-from tests.simulation.store_twin_tables import (
-    CHECK,
-    Journal,
-    Ledger,
-    Row,
-    attempts_table,
-    cycles_table,
-    outbox_table,
-    refused,
-    subscriptions_table,
-)
+from tests.simulation.store_twin_shapes import attempts_table, cycles_table, outbox_table, subscriptions_table
+from tests.simulation.store_twin_tables import CHECK, Journal, Ledger, Row, refused
 
 Snapshot = tuple[Any, ...]
 
@@ -33,6 +24,9 @@ class Books:
         self.ledger = Ledger(now, written_by)
         self.control: dict[str, Row] = {}
         self.deployment: dict[int, Row] = {}
+        self.hints: dict[str, Row] = {}
+        # Subscriptions that somebody's transaction has locked: what steps over them looks here.
+        self.locked: frozenset[tuple[int, int]] = frozenset()
         self._tables = (self.subscriptions, self.cycles, self.attempts, self.outbox)
         self._cycle_by_payment_id = self.cycles.unique("cycles_payment_id")
         self._attempt_by_number = self.attempts.unique("attempts_number")
@@ -90,7 +84,7 @@ class Books:
     def undone_if_it_fails(self) -> Iterator[None]:
         """A statement, a savepoint or a transaction: all of it or nothing. Numbers are used up either way."""
         changes, entries = len(self._journal), len(self.ledger.rows)
-        control, deployment = self.control, self.deployment
+        control, deployment, hints = self.control, self.deployment, self.hints
         self._depth += 1
         try:
             yield
@@ -99,7 +93,7 @@ class Books:
                 table, key, old = self._journal.pop()
                 table.undo(key, old)
             self.ledger.undo_to(entries)
-            self.control, self.deployment = control, deployment
+            self.control, self.deployment, self.hints = control, deployment, hints
             raise
         finally:
             self._depth -= 1
@@ -108,14 +102,15 @@ class Books:
 
     def snapshot(self) -> Snapshot:
         """Everything by reference, sequences too."""
-        return (*(table.state() for table in self._tables), self.ledger.state(), self.control, self.deployment)
+        states = (*(table.state() for table in self._tables), self.ledger.state())
+        return (*states, self.control, self.deployment, self.hints)
 
     def restore(self, snapshot: Snapshot) -> None:
         """Be as it was then."""
         for table, state in zip(self._tables, snapshot, strict=False):
             table.become(state)
-        self.ledger.become(snapshot[-3])
-        self.control, self.deployment = snapshot[-2:]
+        self.ledger.become(snapshot[-4])
+        self.control, self.deployment, self.hints = snapshot[-3:]
 
     def next_ids(self) -> dict[str, int]:
         """The sequences."""
@@ -134,6 +129,8 @@ class Books:
             return list(self.control.values())
         if name == "deployment":
             return list(self.deployment.values())
+        if name == "webhook_inbox":
+            return list(self.hints.values())
         if name == "ledger_heads":
             return [
                 {"shard": shard, "subscription_id": subscription_id, "sequence": sequence}

@@ -12,17 +12,17 @@ from typing import Any, TypeVar
 
 from billing_worker.billing import settlement
 from billing_worker.billing.billing_key import BillingKey
-from billing_worker.billing.charging import Verdict
+from billing_worker.billing.charging import Revoked, Verdict
 from billing_worker.billing.model import Attempt, ClaimedCycle, idempotency_key, shard_of
 from billing_worker.billing.money import Money
 from billing_worker.billing.outcomes import Paid
 from billing_worker.billing.periods import due_at, nth_period
 from billing_worker.billing.plans import PlannedSubscription
 from billing_worker.billing.settlement import Settlement
-from billing_worker.billing.states import AttemptStatus, Source
+from billing_worker.billing.states import AttemptStatus, Mode, Source
 from billing_worker.store import attempts, control, cycles, db, subscriptions
 from billing_worker.store.attempts import ClaimedLook, Intent
-from billing_worker.store.subscriptions import DueSubscription
+from billing_worker.store.subscriptions import DueSubscription, KnownSubscription
 from billing_worker.workers.renewer import new_cycle
 from tests.builders import NOON, STORE_ID, a_policy, some_rules
 from tests.simulation.store_twin_beside_postgres import Pair, SideBySide
@@ -31,6 +31,7 @@ T = TypeVar("T")
 
 RULES, POLICY = some_rules(), a_policy()
 WORKER = "worker-1"
+LEAD = timedelta(days=3)
 
 # An attempt by its number, what is said of it, what is said if it is closed, and how that was learnt.
 Choice = tuple[int, Verdict, Paid, Source]
@@ -73,20 +74,25 @@ class Calls:
     def add_what_is_refused(self, plan: PlannedSubscription, broken: tuple[int, object]) -> None:
         row = [*subscriptions._identity(plan), *subscriptions._changeable(plan), *subscriptions._fixed(plan), 1, NOON]
         row[broken[0]] = broken[1]
-        self.both.ask(lambda to, _: to.fetch("add_subscriptions", *db.columns([row], 17)), normal=list)
+        self.both.ask(lambda to, _: to.fetch("add_subscriptions", *db.columns([row], 18)), normal=list)
 
-    def change(self, of: list[str], amount: int) -> None:
+    def change(self, of: list[str], amount: int, mode: Mode, *, card: bool) -> None:
         found = self.both.ask(
             lambda to, _: subscriptions.find_subscriptions(to, of),
             normal=lambda known: [replace(one, subscription_id=0) for one in known.values()],
         )
         assert found
-        billing_key = BillingKey(f"bk-{amount}")
-        new = [
-            [(one, replace(one.plan, price=Money(amount, "KRW"), billing_key=billing_key)) for one in known.values()]
-            for known in found
-        ]
-        self.both.ask(lambda to, side: subscriptions.change_subscriptions(to, new[side]))
+
+        def changed(one: KnownSubscription) -> PlannedSubscription:
+            billing_key = BillingKey(f"bk-{amount}") if card else one.plan.billing_key
+            return replace(one.plan, price=Money(amount, "KRW"), billing_key=billing_key, mode=mode)
+
+        new = [[(one, changed(one)) for one in known.values()] for known in found]
+        self.both.ask(lambda to, side: subscriptions.change_subscriptions(to, new[side], now=self.now))
+
+    def cancel(self, key: str, reason: str) -> None:
+        said = {"reason": reason, "actor": "kim"}
+        self.both.ask(lambda to, _: subscriptions.cancel_subscription(to, key, **said, now=self.now))  # type: ignore[arg-type]
 
     def ask_for_due_shards(self, store: str) -> None:
         waiting = self.due(store)
@@ -117,8 +123,9 @@ class Calls:
         self.both.ask(lambda to, _: attempts.shards_to_look(to, self.now), normal=normal)
 
     def lock(self, shard: int, limit: int) -> list[Pair[DueSubscription]]:
-        rows = self.rows("subscriptions")
-        waits = {s["business_key"]: s["next_due_at"] for s in rows if s["shard"] == shard and s["status"] == "active"}
+        until = {"charge": self.now, "schedule": self.now + LEAD}
+        rows = [s for s in self.rows("subscriptions") if s["shard"] == shard and s["status"] == "active"]
+        waits = {s["business_key"]: s["next_due_at"] for s in rows if s["next_due_at"] <= until[s["mode"]]}
         limit = self.uncut(list(waits.values()), limit)
 
         def normal(due: list[DueSubscription]) -> object:
@@ -127,7 +134,10 @@ class Calls:
             return {one.business_key: _without_id(one) for one in due}
 
         answer = self.both.ask(
-            lambda to, _: subscriptions.lock_due_subscriptions(to, shard, now=self.now, limit=limit), normal=normal
+            lambda to, _: subscriptions.lock_due_subscriptions(
+                to, shard, now=self.now, lead_until=self.now + LEAD, limit=limit
+            ),
+            normal=normal,
         )
         assert answer
         locked = paired(answer, lambda one: one.business_key)
@@ -136,7 +146,7 @@ class Calls:
 
     def open(self, chosen: list[Pair[DueSubscription]], store: str) -> None:
         self.changed = True
-        new = [[new_cycle(pair[side], store_id=store) for pair in chosen] for side in range(2)]
+        new = [[new_cycle(pair[side], store_id=store, lead=LEAD) for pair in chosen] for side in range(2)]
         self.both.ask(lambda to, side: cycles.open_cycles(to, new[side], store_id=store))
 
     def claim_cycles(self, shard: int, limit: int, *, suspects: bool, store: str) -> list[Pair[ClaimedCycle]]:
@@ -154,9 +164,25 @@ class Calls:
         self.claims += claimed
         return claimed
 
-    def intend(self, chosen: list[Pair[ClaimedCycle]], *, ahead: int = 0, body: bytes = b"{}", key: str = "") -> None:
+    def intend(
+        self,
+        chosen: list[Pair[ClaimedCycle]],
+        *,
+        ahead: int = 0,
+        body: bytes = b"{}",
+        key: str = "",
+        books_all: bool = False,
+    ) -> None:
+        """Open attempts: bookings where their cycles' time has not come, or of all of them."""
         self.changed = True
-        intents = [[_intent(pair[side], ahead, body, key) for pair in chosen] for side in range(2)]
+
+        def at_their_time(cycle: ClaimedCycle) -> datetime | None:
+            early = cycle.mode is Mode.SCHEDULE and self.now < cycle.due_at
+            return cycle.due_at if early or books_all else None
+
+        intents = [
+            [_intent(pair[side], ahead, body, key, at_their_time(pair[side])) for pair in chosen] for side in range(2)
+        ]
         at = self.now + timedelta(minutes=2)
         answer = self.both.ask(
             lambda to, side: attempts.open_attempts(to, intents[side], now=self.now, look_at=at, worker=WORKER),
@@ -201,18 +227,20 @@ class Calls:
         match act:
             case "skip":
                 at = self.now + timedelta(hours=1)
-                self.both.ask(lambda to, _: cycles.skip_cycle(to, of, **said, recheck_at=at))
+                self.both.ask(lambda to, _: cycles.skip_cycle(to, of, **said, now=self.now, recheck_at=at))
             case "retry":
                 self.both.ask(lambda to, _: cycles.retry_cycle(to, of, **said, now=self.now))
             case "accept":
                 self.both.ask(lambda to, _: cycles.accept_cycle(to, of, **said))
             case _:
-                self.both.ask(lambda to, _: cycles.hold_cycle(to, of, **said))
+                self.both.ask(lambda to, _: cycles.hold_cycle(to, of, **said, now=self.now))
 
     def settlement(self, chosen: Told, side: int) -> Settlement:
         pair, verdict, if_late, source = chosen
         attempt = pair[side]
         said = verdict if attempt.status is AttemptStatus.OPEN else if_late
+        if isinstance(said, Revoked) and attempt.revoke_reason is None:
+            attempt = replace(attempt, revoke_reason="held")  # believed by somebody who is wrong
         return settlement.settle(attempt, said, source, now=self.now, rules=RULES, policy=POLICY)
 
     def rows(self, table: str) -> list[dict[str, Any]]:
@@ -248,9 +276,9 @@ class Calls:
         self.both.ask(lambda to, side: attempts.attempt_statuses(to, [s.attempt for s in batches[side]]))
 
 
-def _intent(cycle: ClaimedCycle, ahead: int, body: bytes, key: str) -> Intent:
+def _intent(cycle: ClaimedCycle, ahead: int, body: bytes, key: str, time_to_pay: datetime | None) -> Intent:
     number = max(cycle.attempts_count + 1 + ahead, 1)
-    return Intent(cycle, number, key or idempotency_key(cycle.payment_id, number), body)
+    return Intent(cycle, number, key or idempotency_key(cycle.payment_id, number), body, time_to_pay)
 
 
 def _one_verdict_an_attempt(chosen: list[Told]) -> list[Told]:
@@ -265,7 +293,8 @@ def chosen_of(given: list[T], chosen: Sequence[int]) -> list[T]:
 
 
 def nameless(attempt: Attempt) -> Attempt:
-    return replace(attempt, attempt_id=0, cycle_id=0, subscription_id=0)
+    """Without what either side numbers, or stamps by its own clock where a person has closed it."""
+    return replace(attempt, attempt_id=0, cycle_id=0, subscription_id=0, settled_at=attempt.settled_at and NOON)
 
 
 def key_of(one: tuple[Attempt, int]) -> str:

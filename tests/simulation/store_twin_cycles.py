@@ -18,7 +18,7 @@ BACKLOG_BOUND = 2000
 _by_claimable_at = itemgetter("claimable_at", "cycle_id")
 
 _CLAIMED = ("shard", "cycle_id", "subscription_id", "cycle_number", "payment_id", "amount_minor", "currency",
-            "order_name", "due_at", "claim_epoch", "fruitless_claims", "attempts_count")  # fmt: skip
+            "order_name", "due_at", "mode", "claim_epoch", "fruitless_claims", "attempts_count")  # fmt: skip
 _CUSTOMER = ("business_key", "customer_id", "customer_name", "customer_phone", "customer_email", "billing_key")
 
 
@@ -47,7 +47,7 @@ def claim_due_cycles(
         and cycle["store_id"] == store_id
     ]
     due.sort(key=_by_claimable_at)
-    return [_claimed(books, cycle, lease_until) for cycle in due[:limit]]
+    return [_claimed(books, cycle, now, lease_until) for cycle in due[:limit]]
 
 
 def release_cycles(
@@ -87,16 +87,18 @@ def set_aside_cycles(
 
 
 def skip_cycle(
-    books: Books, shards: Sequence[int], payment_id: str, reason: str, actor: str, look_at: datetime
+    books: Books, shards: Sequence[int], payment_id: str, reason: str, actor: str, look_at: datetime, now: datetime
 ) -> list[Row]:
-    """A person decides not to collect; an open attempt is closed by the same hand."""
+    """A person decides not to collect: an open attempt is closed by the same hand, a booking is to be taken back."""
     moved = [
         books.cycles.update(cycle, status="skipped", held_reason=None)
         for cycle in _named(books, shards, payment_id)
         if cycle["status"] in {"due", "given_up", "held"}
     ]
     for attempt in [books.open_attempt(cycle) for cycle in moved]:
-        if attempt is not None:
+        if attempt is not None and attempt["time_to_pay"] is not None:
+            want_back(books, attempt, "skipped", now)
+        elif attempt is not None:
             books.attempts.update(
                 attempt,
                 status="voided",
@@ -133,6 +135,7 @@ def retry_cycle(
             fruitless_claims=0,
             declines_count=0,
             first_declined_at=None,
+            **price_of_subscription(books, cycle, now),
         )
         for cycle in _named(books, shards, payment_id)
         if cycle["status"] in {"given_up", "held"} and books.open_attempt(cycle) is None
@@ -164,13 +167,19 @@ def accept_cycle(books: Books, shards: Sequence[int], payment_id: str, reason: s
     return [{"moved": len(accepted)}]
 
 
-def hold_cycle(books: Books, shards: Sequence[int], payment_id: str, reason: str, actor: str) -> list[Row]:
-    """A person sets aside what is being collected; its attempt stays open."""
+def hold_cycle(
+    books: Books, shards: Sequence[int], payment_id: str, reason: str, actor: str, now: datetime
+) -> list[Row]:
+    """A person sets aside what is being collected; its attempt stays open, and a booking is to be taken back."""
     moved = [
         books.cycles.update(cycle, status="held", held_reason=reason)
         for cycle in _named(books, shards, payment_id)
         if cycle["status"] == "collecting"
     ]
+    for cycle in moved:
+        attempt = books.open_attempt(cycle)
+        if attempt is not None and attempt["time_to_pay"] is not None:
+            want_back(books, attempt, "held", now)
     for cycle in moved:
         books.ledger.enter(cycle, "held", code="operator", message=reason, source="operator", actor=actor)
     return [{"moved": len(moved)}]
@@ -178,7 +187,7 @@ def hold_cycle(books: Books, shards: Sequence[int], payment_id: str, reason: str
 
 def backlog(books: Books, now: datetime) -> list[Row]:
     """What the gauges show."""
-    due = [cycle for cycle in books.cycles.lively.values() if cycle["claimable_at"] <= now]
+    due = [c for c in books.cycles.lively.values() if c["claimable_at"] <= now and c["due_at"] <= now]
     unopened = Counter(s["shard"] for s in books.subscriptions.lively.values() if s["next_due_at"] <= now)
     held = sum(cycle["status"] == "held" for cycle in books.cycles.rows.values())
     held += sum(subscription["status"] == "held" for subscription in books.subscriptions.rows.values())
@@ -186,7 +195,8 @@ def backlog(books: Books, now: datetime) -> list[Row]:
         attempt["contradiction"] is not None and books.cycle_of(attempt)["status"] == "paid"
         for attempt in books.attempts.rows.values()
     )
-    open_attempts = [a for a in books.all_open_attempts() if books.cycle_of(a)["status"] == "collecting"]
+    followed = [(a, books.cycle_of(a)) for a in books.all_open_attempts()]
+    open_attempts = [a for a, cycle in followed if cycle["status"] == "collecting" and cycle["due_at"] <= now]
     return [
         {
             "due": _bounded(Counter(cycle["shard"] for cycle in due)),
@@ -194,7 +204,13 @@ def backlog(books: Books, now: datetime) -> list[Row]:
             "unopened": _bounded(unopened),
             "held": held,
             "open_attempts": len(open_attempts),
-            "oldest_open_at": min((attempt["opened_at"] for attempt in open_attempts), default=None),
+            "oldest_open_at": min(
+                (
+                    max(attempt["opened_at"], attempt["time_to_pay"] or attempt["opened_at"])
+                    for attempt in open_attempts
+                ),
+                default=None,
+            ),
         }
     ]
 
@@ -244,12 +260,26 @@ def other_stores(books: Books, store_id: str) -> list[Row]:
     return [{"store_id": store} for store in {c["store_id"] for c in newest.values()} - {store_id}]
 
 
-def _claimed(books: Books, cycle: Row, lease_until: datetime) -> Row:
+def want_back(books: Books, attempt: Row, reason: str, look_at: datetime) -> None:
+    """A booking is to be taken back, for the first reason that was given."""
+    books.attempts.update(attempt, revoke_reason=attempt["revoke_reason"] or reason, look_at=look_at)
+
+
+def price_of_subscription(books: Books, cycle: Row, now: datetime) -> Row:
+    """What a cycle of schedule mode takes from its subscription until its time has come."""
+    if cycle["mode"] != "schedule" or cycle["due_at"] <= now:
+        return {}
+    of = books.subscription_of(cycle)
+    return {"amount_minor": of["amount_minor"], "order_name": of["order_name"]}
+
+
+def _claimed(books: Books, cycle: Row, now: datetime, lease_until: datetime) -> Row:
     new = books.cycles.update(
         cycle,
         claimable_at=lease_until,
         claim_epoch=cycle["claim_epoch"] + 1,
         fruitless_claims=cycle["fruitless_claims"] + 1,
+        **price_of_subscription(books, cycle, now),
     )
     subscription = books.subscription_of(new)
     row = {column: new[column] for column in _CLAIMED}

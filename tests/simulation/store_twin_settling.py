@@ -107,16 +107,22 @@ def _enter(books: Books, locked: list[_Locked], entries: Sequence[Sequence[Any]]
 
 def _move_cycles(books: Books, locked: list[_Locked], now: datetime) -> None:
     moved: set[int] = set()
-    for verdict, _, cycle in locked:
+    for verdict, attempt, cycle in locked:
         if verdict.cycle_id in moved:
             continue
         moved.add(verdict.cycle_id)
         first = cycle["first_declined_at"]
+        owed = cycle["due_at"] <= now and attempt["revoke_reason"] != "price"
+        repriced = verdict.cycle_status == "due" and cycle["mode"] == "schedule" and not owed
+        price = books.subscription_of(cycle) if repriced else cycle
+        stays = verdict.attempt_status == "revoked" and verdict.cycle_status == cycle["status"]
         books.cycles.update(
             cycle,
             status=str(verdict.cycle_status),
             claimable_at=verdict.claimable_at or cycle["claimable_at"],
-            held_reason=verdict.held_reason,
+            held_reason=cycle["held_reason"] if stays else verdict.held_reason,
+            amount_minor=price["amount_minor"],
+            order_name=price["order_name"],
             paid_at=verdict.paid_at,
             declines_count=cycle["declines_count"] + verdict.declines_added,
             first_declined_at=(first or now) if verdict.declines_added > 0 else first,

@@ -4,13 +4,10 @@ A row is never changed where it stands; a change puts a new row in its place. So
 what a journal remembers of a row stays true.
 """
 
-import re
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import cache
 from typing import Any
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from billing_worker.store.db import RowRefusedError
 
@@ -22,10 +19,7 @@ CHECK = "CheckViolationError 23514"
 UNIQUE = "UniqueViolationError 23505"
 FOREIGN_KEY = "ForeignKeyViolationError 23503"
 NOT_NULL = "NotNullViolationError 23502"
-
-AMOUNT_MAX = 1_000_000_000
-_PAYMENT_ID = re.compile(r"[0-9a-z]{30}")
-_BILLING_KEY = re.compile(r"[!-~]{1,200}")
+RESTRICT = "RestrictViolationError 23001"
 
 
 def refused(kind: str, constraint: str = "") -> RowRefusedError:
@@ -57,6 +51,7 @@ class Table:
 
     __slots__ = (
         "_journal",
+        "before_update",
         "checks",
         "identity",
         "lively",
@@ -78,12 +73,14 @@ class Table:
         checks: tuple[Check, ...] = (),
         required: tuple[str, ...] = (),
         lively_if: Callable[[Row], bool] = lambda _row: False,
+        before_update: Callable[[Row, Row], None] = lambda _old, _new: None,
     ) -> None:
         self.name = name
         self.identity = identity
         self.rows: dict[Key, Row] = {}
         self.lively: dict[Key, Row] = {}
         self.lively_if = lively_if
+        self.before_update = before_update
         self.next_id = 1
         self.uniques = uniques
         self.required = required
@@ -114,6 +111,7 @@ class Table:
         """Put a changed row in the place of the old one."""
         new = {**old, **changed}
         key = (old["shard"], old[self.identity])
+        self.before_update(old, new)
         for check in self.checks:
             if check.moving and not check.holds(new):
                 raise refused(CHECK, check.name)
@@ -272,127 +270,7 @@ class Ledger:
 
 _LEDGER_KINDS = frozenset(
     {
-        "intent", "paid", "declined", "refused", "voided", "given_up", "corrected", "mismatch", "refunded", "held",
-        "skipped", "operator",
+        "intent", "paid", "declined", "refused", "voided", "scheduled", "revoked", "given_up", "corrected", "mismatch",
+        "refunded", "disputed", "held", "skipped", "operator",
     }
 )  # fmt: skip
-
-
-@cache
-def _zone_known(zone: str) -> bool:
-    try:
-        ZoneInfo(zone)
-    except (ZoneInfoNotFoundError, ValueError):
-        return False
-    return True
-
-
-def _zone_holds(row: Row) -> bool:
-    if not _zone_known(row["zone"]):
-        raise refused("InvalidParameterValueError 22023")
-    return True
-
-
-_SUBSCRIPTION_REQUIRED = (
-    "shard", "business_key", "customer_id", "customer_name", "customer_phone", "customer_email", "billing_key",
-    "order_name", "amount_minor", "currency", "period_unit", "period_count", "anchor_on", "zone", "charge_at",
-    "first_cycle_number", "next_due_at",
-)  # fmt: skip
-
-
-def subscriptions_table(journal: Journal) -> Table:
-    """billing.subscriptions. Lively are those that may renew."""
-    return Table(
-        "subscriptions",
-        "subscription_id",
-        journal,
-        uniques=(Unique("subscriptions_business_key", lambda row: (row["shard"], row["business_key"])),),
-        checks=(
-            Check("subscriptions_shard", lambda row: 0 <= row["shard"] <= 63),
-            Check("subscriptions_amount", lambda row: 1 <= row["amount_minor"] <= AMOUNT_MAX, moving=True),
-            Check("subscriptions_period_unit", lambda row: row["period_unit"] in {"day", "week", "month", "year"}),
-            Check("subscriptions_period_count", lambda row: 1 <= row["period_count"] <= 366),
-            Check("subscriptions_status", lambda row: row["status"] in {"active", "held", "cancelled"}, moving=True),
-            Check(
-                "subscriptions_held", lambda row: row["status"] != "held" or row["held_reason"] is not None, moving=True
-            ),
-            Check(
-                "subscriptions_next_cycle",
-                lambda row: 1 <= row["first_cycle_number"] <= row["next_cycle_number"],
-                moving=True,
-            ),
-            Check("subscriptions_business_key_form", lambda row: 1 <= len(row["business_key"]) <= 120),
-            Check(
-                "subscriptions_billing_key_form",
-                lambda row: bool(_BILLING_KEY.fullmatch(row["billing_key"])),
-                moving=True,
-            ),
-            Check("subscriptions_order_name_form", lambda row: 1 <= len(row["order_name"]) <= 256, moving=True),
-            Check("subscriptions_currency", lambda row: row["currency"] in {"KRW", "USD", "JPY"}),
-            Check("subscriptions_zone", _zone_holds),
-        ),
-        required=_SUBSCRIPTION_REQUIRED,
-        lively_if=lambda row: row["status"] == "active",
-    )
-
-
-def cycles_table(journal: Journal) -> Table:
-    """billing.cycles. Lively are those that are due."""
-    statuses = {"due", "collecting", "paid", "given_up", "held", "skipped"}
-    return Table(
-        "cycles",
-        "cycle_id",
-        journal,
-        uniques=(
-            Unique("cycles_number", lambda row: (row["shard"], row["subscription_id"], row["cycle_number"])),
-            Unique("cycles_payment_id", lambda row: (row["shard"], row["payment_id"])),
-        ),
-        checks=(
-            Check("cycles_payment_id_form", lambda row: bool(_PAYMENT_ID.fullmatch(row["payment_id"]))),
-            Check("cycles_period", lambda row: row["period_end_on"] > row["period_start_on"]),
-            Check("cycles_amount", lambda row: 1 <= row["amount_minor"] <= AMOUNT_MAX),
-            Check("cycles_status", lambda row: row["status"] in statuses, moving=True),
-            Check("cycles_paid", lambda row: (row["status"] == "paid") == (row["paid_at"] is not None), moving=True),
-            Check("cycles_held", lambda row: row["status"] != "held" or row["held_reason"] is not None, moving=True),
-        ),
-        required=("order_name", "store_id", "claimable_at"),
-        lively_if=lambda row: row["status"] == "due",
-    )
-
-
-def attempts_table(journal: Journal) -> Table:
-    """billing.attempts. Lively are those that are to be looked at."""
-
-    def cycle_if(status: str) -> Callable[[Row], Hashable | None]:
-        return lambda row: (row["shard"], row["cycle_id"]) if row["status"] == status else None
-
-    statuses = {"open", "paid", "declined", "refused", "voided"}
-    return Table(
-        "attempts",
-        "attempt_id",
-        journal,
-        uniques=(
-            Unique("attempts_number", lambda row: (row["shard"], row["cycle_id"], row["attempt_number"])),
-            Unique("attempts_idempotency_key", lambda row: (row["shard"], row["idempotency_key"])),
-            Unique("attempts_one_open", cycle_if("open"), partial=True),
-            Unique("attempts_one_paid", cycle_if("paid"), partial=True),
-        ),
-        checks=(
-            Check("attempts_status", lambda row: row["status"] in statuses, moving=True),
-            Check("attempts_source", lambda row: row["source"] in {None, "answer", "look", "operator"}, moving=True),
-            Check(
-                "attempts_body", lambda row: (row["status"] == "open") == (row["request_body"] is not None), moving=True
-            ),
-            Check(
-                "attempts_settled", lambda row: (row["status"] == "open") == (row["settled_at"] is None), moving=True
-            ),
-            Check("attempts_asked", lambda row: row["status"] != "open" or row["look_at"] is not None, moving=True),
-        ),
-        required=("request_sha256", "opened_at", "last_sent_at", "worker"),
-        lively_if=lambda row: row["look_at"] is not None,
-    )
-
-
-def outbox_table(journal: Journal) -> Table:
-    """billing.outbox."""
-    return Table("outbox", "event_id", journal)

@@ -9,7 +9,9 @@ from dataclasses import replace
 import pytest
 import structlog
 
+from billing_worker import bounds
 from billing_worker import daemon as product
+from billing_worker.billing.states import Mode
 from tests.simulation.clocks import HostClock, ServerClock
 from tests.simulation.crew import settings_of
 from tests.simulation.faults import CELLS, Cell, Fault, Point, Side, all_cells, why_impossible
@@ -90,6 +92,26 @@ def test_a_calm_run_collects_every_period_with_one_request_each() -> None:
     assert result.counts["requests post_again"] == 0
 
 
+def test_a_calm_run_of_schedule_mode_books_every_period_and_charges_itself_only_what_was_too_near() -> None:
+    result = play(_calm(3, Mode.SCHEDULE))
+
+    counts = result.counts
+    assert result.findings == []
+    assert counts["bookings SUCCEEDED"] + counts["requests post"] == counts["charges"] > 0
+    assert counts["bookings"] == counts["requests book"] >= counts["bookings SUCCEEDED"] > 0
+
+
+@pytest.mark.parametrize("fault", [Fault.KILL, Fault.FREEZE_KEYS, Fault.ANSWER_LOST, Fault.FAILOVER])
+def test_a_fault_in_the_middle_of_a_booking_is_found_out_and_settled(fault: Fault) -> None:
+    step = (Point.INTENT_BOOKING, Side.AFTER) if fault is Fault.FAILOVER else (Point.BOOK, Side.AT)
+    aim = Aim(Cell(*step, fault), nth=1)
+
+    result = play(replace(_calm(3, Mode.SCHEDULE), aims=(aim,)))
+
+    assert result.findings == []
+    assert result.cells[aim.cell] == 1
+
+
 @pytest.mark.parametrize("fault", [Fault.KILL, Fault.FREEZE_KEYS, Fault.ANSWER_LOST, Fault.HANG])
 def test_a_fault_in_the_middle_of_a_charge_is_found_out_and_settled(fault: Fault) -> None:
     aim = Aim(Cell(Point.POST, Side.AT, fault), nth=1)
@@ -113,16 +135,17 @@ def test_a_failover_that_loses_an_intent_charges_nobody_twice() -> None:
 def test_the_daemon_counts_deadlines_by_a_clock_that_runs_while_it_sleeps() -> None:
     world = World(1, START, aims=(), rates=())
     clock = HostClock(ServerClock(world.loop, START, 0.0), world.loop)
-    client = product.portone_client(settings_of("w1", (1.0,), (86_400,)), clock)
+    client = bounds.portone_client(settings_of("w1", (1.0,), (86_400,)), clock)
 
     world.loop.now = 5 * DAY
 
     assert client._seconds() == clock.monotonic() == 5 * DAY
 
 
-def _calm(seed: int) -> "object":
-    """The plan of a seed without anything that goes wrong."""
-    plan = plan_of(seed)
-    easy = tuple(replace(each, soft=0.0, hard=0.0) for each in plan.subscriptions)
+def _calm(seed: int, mode: Mode = Mode.CHARGE) -> "object":
+    """The plan of a seed without anything that goes wrong or changes, all of it in one mode."""
+    plan = replace(plan_of(seed), changes=(), webhooks=False, schedules=mode is Mode.SCHEDULE)
+    of_mode = [replace(each, plan=replace(each.plan, mode=mode)) for each in plan.subscriptions]
+    easy = tuple(replace(each, soft=0.0, hard=0.0) for each in of_mode)
     calm = replace(plan, subscriptions=easy, aims=(), rates=(), stops=(), portone_clock=(), atomic=True, slow=0.0)
     return replace(calm, halts=(), sets_aside=0.0)

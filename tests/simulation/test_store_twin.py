@@ -26,8 +26,8 @@ from hypothesis.stateful import (
 from billing_worker.billing.charging import Verdict
 from billing_worker.billing.outcomes import Paid
 from billing_worker.billing.plans import PlannedSubscription
-from billing_worker.billing.states import AttemptStatus, CycleStatus, Source
-from billing_worker.store import attempts, control, cycles, db, deployment, last_lines, subscriptions
+from billing_worker.billing.states import AttemptStatus, CycleStatus, Mode, Source
+from billing_worker.store import attempts, cycles, db, last_lines, subscriptions
 from tests.builders import NOON, STORE_ID, a_policy, some_rules
 from tests.conftest import DatabaseUrls, execute
 from tests.simulation.store_twin import StoreTwin, UnknownQueryError
@@ -38,17 +38,18 @@ from tests.simulation.store_twin_calls import (
     Calls,
     Choice,
     chosen_of,
-    exceptions,
     key_of,
     nameless,
     paired,
-    undated,
 )
+from tests.simulation.store_twin_orders import OrdersAndHints
 from tests.simulation.store_twin_strategies import (
     BROKEN_COLUMNS,
+    amounts,
     few,
     keys,
     limits,
+    modes,
     paid,
     plans,
     reasons,
@@ -69,13 +70,11 @@ BOTH_IDS = ("attempt_id", "cycle_id")
 ATTEMPT_NAMES = [("attempt_id",), ("cycle_id",), ("idempotency_key",), ("shard",), BOTH_IDS, BOTH_IDS]
 
 EXAMPLES = int(os.environ.get("BILLING_TWIN_EXAMPLES", "200"))
-STEPS = 30
-SECONDS_AN_EXAMPLE_MAX = 3
-
+STEPS, SECONDS_AN_EXAMPLE_MAX = 30, 3
 RULES, POLICY = some_rules(), a_policy()
 
 
-class StoreAndTwin(Calls, RuleBasedStateMachine):
+class StoreAndTwin(OrdersAndHints, RuleBasedStateMachine):
     """Histories of calls as workers, operators and confused workers make them."""
 
     runner: ClassVar[asyncio.Runner]
@@ -116,10 +115,11 @@ class StoreAndTwin(Calls, RuleBasedStateMachine):
             case "refused":
                 self.add_what_is_refused(what.draw(plans), what.draw(st.sampled_from(BROKEN_COLUMNS)))
             case "change":
-                self.change(what.draw(st.lists(keys, max_size=3)), what.draw(st.sampled_from([500, 1000])))
+                of, amount, card = what.draw(st.tuples(st.lists(keys, max_size=3), amounts, st.booleans()))
+                self.change(of, amount, what.draw(modes), card=card)
             case "cancel":
                 key, reason = what.draw(keys), what.draw(reasons)
-                self.both.ask(lambda to, _: subscriptions.cancel_subscription(to, key, reason=reason, actor="kim"))
+                self.cancel(key, reason)
             case _:
                 key, reason = what.draw(keys), what.draw(reasons)
                 self.both.ask(lambda to, _: subscriptions.resume_subscription(to, key, reason=reason, actor="kim"))
@@ -185,10 +185,40 @@ class StoreAndTwin(Calls, RuleBasedStateMachine):
 
     # Attempts.
 
-    @rule(chosen=few, ahead=st.sampled_from([0, 0, 0, 0, -1, 1]), body=st.binary(max_size=3))
+    @rule(chosen=few, ahead=st.sampled_from([0, 0, 0, 0, -1, 1]), body=st.binary(max_size=3), books_all=st.booleans())
     @precondition(lambda self: self.claims)
-    def open_attempts(self, chosen: list[int], ahead: int, body: bytes) -> None:
-        self.intend(chosen_of(self.claims, chosen), ahead=ahead, body=body)
+    def open_attempts(self, chosen: list[int], ahead: int, body: bytes, books_all: bool) -> None:
+        self.intend(chosen_of(self.claims, chosen), ahead=ahead, body=body, books_all=books_all)
+
+    @rule(one=some, schedule=st.sampled_from(["schedule-1", "schedule-2"]), hours=st.sampled_from([0, 1, 50]))
+    @precondition(lambda self: self.attempts)
+    def note_booked(self, one: int, schedule: str, hours: int) -> None:
+        self.changed = True
+        [given], at = chosen_of(self.attempts, [one]), self.now + timedelta(hours=hours)
+        self.both.ask(
+            lambda to, side: attempts.note_booked(
+                to, given[side], schedule_id=schedule, look_at=at, source=Source.LOOK, actor=WORKER
+            )
+        )
+
+    @rule(one=some, change=st.sampled_from(["price", "card", "cancel", "hold", "skip"]), verdict=unpaid)
+    @precondition(lambda self: self.attempts)
+    def a_booking_is_wanted_back(self, one: int, change: str, verdict: Verdict) -> None:
+        """What changes or ends a booking, what those who know of it are told, and its end."""
+        self.changed = True
+        [given] = chosen_of(self.attempts, [one])
+        match change:
+            case "price" | "card":
+                self.change([given[0].business_key], 700, Mode.SCHEDULE, card=change == "card")
+            case "cancel":
+                self.cancel(given[0].business_key, "asked by phone")
+            case _:
+                self.order(given[0].payment_id, "hold", "wrong amount")
+                if change == "skip":
+                    self.order(given[0].payment_id, "skip", "wrong amount")
+        self.look_at_all(given[0].shard)
+        self.both.ask(lambda to, side: attempts.ask_again(to, [(given[side], self.now + timedelta(hours=3))]))
+        self.settle([(0, verdict, Paid("pg-9", NOON, None, 0), Source.LOOK)])
 
     @rule(number=some)
     @precondition(lambda self: self.attempts)
@@ -233,8 +263,11 @@ class StoreAndTwin(Calls, RuleBasedStateMachine):
 
     @rule(shard=shards, limit=limits, minutes=st.integers(1, 60), later=st.sampled_from([0, 3, 90]))
     def claim_looks(self, shard: int, limit: int, minutes: int, later: int) -> None:
-        self.changed = True
         self.now += timedelta(minutes=later)
+        self.look_at_all(shard, limit=limit, minutes=minutes)
+
+    def look_at_all(self, shard: int, *, limit: int = 20, minutes: int = 5) -> None:
+        self.changed = True
         waits = [a["look_at"] for a in self.rows("attempts") if a["shard"] == shard and a["look_at"]]
         limit, lease_until = self.uncut(waits, limit), self.now + timedelta(minutes=minutes)
         answer = self.both.ask(
@@ -300,37 +333,6 @@ class StoreAndTwin(Calls, RuleBasedStateMachine):
             lambda to, _: attempts.look_soon(to, self.payment_id(number), now=self.now),
             normal=lambda order: order and replace(order, attempt_id=0),
         )
-
-    @rule(number=st.integers(0, 20), act=st.sampled_from(["skip", "retry", "accept", "hold"]), reason=reasons)
-    def order_about_a_cycle(self, number: int, act: str, reason: str) -> None:
-        self.changed = True
-        self.order(self.payment_id(number), act, reason)
-
-    # A watcher.
-
-    @rule(store=stores, name=st.sampled_from(["sending", "other"]), value=st.sampled_from(["on", "halted", "off"]))
-    def what_a_watcher_asks(self, store: str, name: str, value: str) -> None:
-        self.changed = True
-        self.both.ask(lambda to, _: subscriptions.shards_to_renew(to, self.now))
-        self.ask_for_due_shards(store)
-        self.ask_for_shards_to_look()
-        self.both.ask(lambda to, _: cycles.backlog(to, self.now))
-        self.both.ask(lambda to, _: cycles.list_exceptions(to, 100), normal=exceptions)
-        self.both.ask(lambda to, _: control.other_stores(to, store), normal=sorted)
-        self.both.ask(lambda to, _: to.fetch("write_control", name, value, "so ordered", "kim"))
-        self.both.ask(lambda to, _: control.sending_order(to), normal=undated)
-
-    @rule(
-        version=st.integers(0, 3),
-        name=st.sampled_from(["eu-1", "no blanks"]),
-        margin=st.sampled_from([None, timedelta(minutes=10)]),
-    )
-    def record_whose_it_is(self, version: int, name: str, margin: timedelta | None) -> None:
-        self.changed = True
-        row = (version, name, True, 7, 16_384, 1, margin, "kim", "moved")
-        self.both.ask(lambda to, _: to.fetch("record_deployment", *row), normal=len)
-        self.both.ask(lambda to, _: deployment.read_deployment(to), normal=lambda known: known and known.version)
-        self.both.ask(lambda to, _: deployment.has_cycles(to))
 
     # Time, and servers that have forgotten.
 

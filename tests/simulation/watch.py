@@ -6,7 +6,7 @@ itself breaks a premise (a failover has lost a row, a frozen worker's decision w
 
 import hashlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -51,13 +51,14 @@ class Watch:
         self._body_of: dict[str, bytes] = {}
         self._shard_of: dict[str, int] = {}
         self._lost: set[str] = set()
+        self._wanted_back: set[str] = set()
         self.opened: Callable[[Row], None] = lambda _attempt: None
         self.held: Callable[[Row], None] = lambda _cycle: None
         self._answer_seconds = answer_seconds
         self._restored_at = -math.inf
         self._under_way: dict[str, float] = {}
         self._told_to_halt: dict[Host, float] = {}
-        self._told_held: set[tuple[Host, str]] = set()
+        self._told_held: dict[tuple[Host, str], float] = {}
         self._opened_anew: set[str] = set()
         self._closed_at: dict[str, float] = {}
         self._attempts: dict[RowKey, Row] = {}
@@ -71,11 +72,9 @@ class Watch:
         if name in {INTENT, RESEND}:
             self._clock_is_right(host, name)
         if name == INTENT:
-            for shard, key, body in _intents(arguments):
+            for shard, key in _intents(arguments):
                 self._asked[host, key] = self._world.loop.now
                 self._shard_of[key] = shard
-                if self._body_of.setdefault(key, body) != body:
-                    self._world.find(f"other bytes under one key: {key}")
         elif name == RESEND:
             self._asked[host, _key_in(arguments)] = self._world.loop.now
 
@@ -89,7 +88,7 @@ class Watch:
         """The worker has been told that it is written."""
         if name == INTENT:
             opened = {row["payment_id"] for row in rows}
-            for _, key, _ in _intents(arguments):
+            for _, key in _intents(arguments):
                 if key.rpartition("-")[0] in opened:
                     self._may_send[host, key] = self._asked[host, key]
         elif name == RESEND and rows:
@@ -103,7 +102,10 @@ class Watch:
         elif name == CLAIM_LOOK:
             for row in rows:
                 told = (host, row["idempotency_key"])
-                (self._told_held.add if row["cycle_status"] == CycleStatus.HELD else self._told_held.discard)(told)
+                if row["cycle_status"] == CycleStatus.HELD:
+                    self._told_held.setdefault(told, self._world.loop.now)
+                else:
+                    self._told_held.pop(told, None)
 
     def written(self, name: str) -> bool:
         """A statement may have changed rows: every change must be a move that the tables of states.py allow.
@@ -135,6 +137,7 @@ class Watch:
         attempts = self._books.attempts.rows
         there = {row["idempotency_key"] for row in attempts.values()}
         self._lost |= {row["idempotency_key"] for row in self._attempts.values()} - there
+        self._portone.keys_lost |= self._lost
         self._attempts = dict(attempts)
         self._cycles = dict(self._books.cycles.rows)
         self._entries = list(self._books.ledger.rows)
@@ -142,11 +145,18 @@ class Watch:
 
     def _attempt_moved(self, old: Row | None, new: Row, name: str) -> None:
         key = new["idempotency_key"]
+        if new["revoke_reason"] is not None:
+            self._wanted_back.add(key)
         if old is None:
             if new["status"] != AttemptStatus.OPEN:
                 self._world.find(f"{name}: attempt {key} was not opened")
             if name != INTENT:
                 self._world.find(f"{name}: attempt {key} was opened without an intent")
+            # Of two who have claimed it, at different prices or on either side of its time, one opens it.
+            body = new["request_sha256"]
+            if self._body_of.setdefault(key, body) != body and key not in self._portone.keys_lost:
+                self._world.find(f"other bytes under one key: {key}")
+            self._body_of[key] = body
             self._older_are_proven(new)
             if key in self._lost:
                 self._lost.remove(key)
@@ -175,6 +185,11 @@ class Watch:
         running = self._portone.running_keys(new["payment_id"]) - {new["idempotency_key"]}
         if running:
             self._world.find(f"attempt {new['idempotency_key']} opened while {', '.join(sorted(running))} is executed")
+        living = self._portone.living(new["payment_id"])
+        if living is not None and living.key != new["idempotency_key"] and living.key not in self._portone.keys_lost:
+            self._world.find(
+                f"attempt {new['idempotency_key']} opened while {living.schedule_id} of {living.key} lives"
+            )
 
     def _verdict_is_true(self, row: Row) -> None:
         """What an attempt is closed as must be so at PortOne, at this very moment."""
@@ -188,23 +203,55 @@ class Watch:
                 believed = self._portone.may_be_believed(row["payment_id"], answered=answered)
                 wrong = "" if believed else "nothing is paid that is what was asked for"
             case AttemptStatus.DECLINED:
-                if not self._portone.has_declined(key):
+                # The decline of a try whose row went with its server shows on the one before, which is open again.
+                keys = {key} | {lost for lost in self._lost if lost.rpartition("-")[0] == row["payment_id"]}
+                if not any(self._portone.has_declined(each) for each in keys):
                     wrong = "nothing was declined"
-                elif not self._portone.has_shown_decline(key):
+                elif not any(self._portone.has_shown_decline(each) for each in keys):
                     wrong = "no look has been told so"
-            case AttemptStatus.REFUSED | AttemptStatus.VOIDED:
-                wrong = "it has been paid" if self._portone.has_paid(key) else ""
-                if self._portone.is_running(key):
-                    wrong = "it is being executed"
+            case AttemptStatus.REFUSED | AttemptStatus.VOIDED | AttemptStatus.REVOKED:
+                wrong = self._why_not_over(row)
             case AttemptStatus.OPEN:
                 wrong = "nothing opens an attempt again"
         if wrong:
             self._world.find(f"attempt {key} is written down as {status}, and at PortOne {wrong}")
 
+    def _why_not_over(self, row: Row) -> str:
+        key = row["idempotency_key"]
+        if self._portone.is_running(key):
+            return "it is being executed"
+        if self._portone.lives(key) and key not in self._portone.keys_lost:
+            return "it is booked"
+        return "it has been paid" if self._portone.has_paid(key) and not self._was_skipped(row) else ""
+
+    def _was_skipped(self, row: Row) -> bool:
+        """A person has skipped a period for which PortOne took what nobody had asked for."""
+        cycle = self._books.cycles.rows[row["shard"], row["cycle_id"]]
+        believed = self._portone.may_be_believed(row["payment_id"])
+        booked = row["time_to_pay"] is not None and row["status"] == AttemptStatus.VOIDED
+        return bool(booked and cycle["status"] == CycleStatus.SKIPPED and not believed)
+
     # --- requests --------------------------------------------------------------------------------------------------
 
-    def sends(self, host: Host, payment_id: str, key: str | None, body: bytes) -> None:
-        """The bytes of a charge leave a worker."""
+    def revokes(self, host: Host, question: Mapping[str, Any]) -> None:
+        """A worker has bookings taken back: one, by its own id, and one that is wanted back."""
+        if "billingKey" in question or len(question.get("scheduleIds", ())) != 1:
+            self._world.find(f"{host} takes bookings back by {sorted(question)}: {question.get('scheduleIds')}")
+            return
+        [schedule_id] = question["scheduleIds"]
+        booking = self._portone.bookings.get(schedule_id)
+        key = booking.key if booking is not None else None
+        if key is None or key not in self._wanted_back:
+            self._world.find(f"{host} takes back {schedule_id} of {key}, which nobody wants back")
+
+    def _nothing_is_booked(self, key: str, payment_id: str) -> None:
+        """A charge of ours leaves only where no booking of ours may charge, as long as no server has lost its row."""
+        living = self._portone.living(payment_id)
+        if living is not None and living.key not in self._portone.keys_lost:
+            self._world.find(f"{key} was sent while {living.schedule_id} of {living.key} is {living.status}")
+
+    def sends(self, host: Host, payment_id: str, key: str | None, body: bytes, *, books: bool = False) -> None:
+        """The bytes of a charge or of a booking leave a worker."""
         if key is None:
             self._world.find(f"a charge of {payment_id} was sent without a key")
             return
@@ -219,9 +266,11 @@ class Watch:
             self._world.find(f"{key} was sent with bytes that are not its intent's")
         if key.rpartition("-")[0] != payment_id:
             self._world.find(f"{key} was sent for {payment_id}")
-        self._row_allows(key, asked_at)
+        if not books:
+            self._nothing_is_booked(key, payment_id)
+        self._row_allows(key, asked_at, books=books)
         self._nobody_else_sends(key)
-        self._nobody_forbids(host, key)
+        self._nobody_forbids(host, key, asked_at, books=books)
 
     def answered(self, key: str | None) -> None:
         """The worker that sent the key has its answer, or has given it up."""
@@ -234,15 +283,19 @@ class Watch:
             self._world.find(f"{key} was sent while the call that left {now - left_at:.1f} s ago is under way")
         self._under_way[key] = now
 
-    def _nobody_forbids(self, host: Host, key: str) -> None:
-        """What was decided before the order may leave within its window."""
+    def _nobody_forbids(self, host: Host, key: str, asked_at: float, *, books: bool) -> None:
+        """What was decided before the order may leave within its window.
+
+        A booking that is set aside is looked at while its sender has it: nothing is settled before the send has ended.
+        """
         since = self._world.loop.now - self._told_to_halt.get(host, math.inf)
         if since > self._send_window_seconds:
             self._world.find(f"{host} sent {key} {since:.0f} s after it was told that sending is halted")
-        if (host, key) in self._told_held:
+        told_at = self._told_held.get((host, key), math.inf)
+        if told_at < (asked_at if books else math.inf):
             self._world.find(f"{host} sent {key} and had been told that its cycle is held")
 
-    def _row_allows(self, key: str, asked_at: float) -> None:
+    def _row_allows(self, key: str, asked_at: float, *, books: bool) -> None:
         """The database has the attempt, it is open, and its cycle is not paid.
 
         An attempt that a failover lost and that was opened anew has two senders with the same bytes and the same key:
@@ -256,7 +309,9 @@ class Watch:
             return
         row = self._books.attempts.rows[found]
         cycle = self._books.cycles.rows[shard, row["cycle_id"]]
-        if cycle["due_at"] > self._world.primary.now() + EARLY_MAX:
+        if (row["time_to_pay"] is not None) != books and key not in self._portone.keys_lost:
+            self._world.find(f"{key} was sent as a {'booking' if books else 'charge'} and is none")
+        if not books and cycle["due_at"] > self._world.primary.now() + EARLY_MAX:
             self._world.find(f"{key} was sent before its cycle is due at {cycle['due_at']}")
         if key in self._opened_anew and self._closed_at.get(key, 0.0) > asked_at:
             return
@@ -264,10 +319,10 @@ class Watch:
             self._world.find(f"{key} was sent while it was {row['status']} and its cycle {cycle['status']}")
 
 
-def _intents(arguments: tuple[object, ...]) -> list[tuple[int, str, bytes]]:
-    """Shard, key and sha256 of every intent in the arguments of open_attempts."""
-    shards, keys, hashes = arguments[0], arguments[5], arguments[7]
-    return list(zip(shards, keys, hashes, strict=True))  # type: ignore[call-overload]
+def _intents(arguments: tuple[object, ...]) -> list[tuple[int, str]]:
+    """Shard and key of every intent in the arguments of open_attempts."""
+    shards, keys = arguments[0], arguments[5]
+    return list(zip(shards, keys, strict=True))  # type: ignore[call-overload]
 
 
 def _key_in(arguments: tuple[object, ...]) -> str:
