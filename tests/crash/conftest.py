@@ -8,11 +8,14 @@ import pytest
 
 from billing_worker.demo.postgres import EmbeddedPostgres
 from tests.conftest import DatabaseUrls, changed_url, chosen_binaries, execute, make_migrated_database
+from tests.crash.doomed_worker import WrongClocks
+from tests.crash.front import Front
 from tests.crash.harness import Stage
 from tests.crash.simulated import Simulated
 
 # What a test may have changed, set back for the next one.
 PORTONE_AS_IT_WAS = {"latency_ms": 5.0, "jitter_ms": 0.0, "late_success_seconds": 3.0, "invisible_seconds": 2.0}
+PORTONE_AS_IT_WAS |= {"firing_late_seconds": 2.0, "started_seconds": 2.0}
 
 _numbers = itertools.count(1)
 
@@ -61,10 +64,20 @@ def durable_database(postgres: EmbeddedPostgres) -> DatabaseUrls:
 async def stage(durable_database: DatabaseUrls, simulator: Simulated, tmp_path: Path) -> AsyncIterator[Stage]:
     """A stage with nothing on it."""
     await simulator.reset(**PORTONE_AS_IT_WAS)
-    stage = Stage(durable_database, simulator, tmp_path)
+    WrongClocks(tmp_path / "clocks")
+    stage = Stage(durable_database, simulator, tmp_path, clocks=tmp_path / "clocks")
     try:
         yield stage
     finally:
         stage.kill_all()
         await stage.hang_up()
         await simulator.release()
+
+
+@pytest.fixture
+async def front(stage: Stage) -> AsyncIterator[Front]:
+    """The way of PortOne's webhooks to whichever worker lives; its workers take webhooks from now on."""
+    async with Front(lambda: stage.living) as front:
+        stage.settings |= front.settings
+        await stage.portone.webhooks(urls=[front.url], minute_seconds=0.02)
+        yield front

@@ -14,17 +14,20 @@ import struct
 import sys
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import Any, Literal
 
 import uvloop
+from apscheduler.schedulers import base
+from apscheduler.triggers import interval
 
 from billing_worker import bounds, clock, daemon
 from billing_worker.billing.model import ClaimedCycle
+from billing_worker.portone import schedules
 from billing_worker.portone.client import PortOneClient
 from billing_worker.settings import load_settings
-from billing_worker.store import attempts, control, cycles, deployment, subscriptions
+from billing_worker.store import attempts, control, cycles, deployment, inbox, subscriptions
 from billing_worker.store.db import DatabaseGoneError
 from billing_worker.workers.renewer import Renewer
 
@@ -52,6 +55,13 @@ BOUNDARIES: Mapping[str, object] = {
     "note_resend": attempts,
     "ask_again": attempts,
     "verify_attempt": attempts,
+    "book": schedules,
+    "note_booked": attempts,
+    "find_schedule": schedules,
+    "schedules_of": schedules,
+    "revoke": schedules,
+    "keep_hints": inbox,
+    "read_hints": inbox,
 }
 
 # Of these an answer says nothing, so it does not tell whether there was something to do.
@@ -136,10 +146,22 @@ class WrongClocks:
 
         control.primary_clock = primary_clock
         clock._host_now = host_now  # the one place where the product reads the host's clock
+        _move_bells(timedelta(seconds=self._offsets()[0]))
 
     def _offsets(self) -> tuple[float, float]:
         host_seconds, primary_seconds = self._NUMBERS.unpack_from(self._memory, 0)
         return host_seconds, primary_seconds
+
+
+def _move_bells(offset: timedelta) -> None:
+    """Let the scheduler's clock stand where this worker's stood when it was started, or its bells would wait for it."""
+
+    class Moved(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]
+            return datetime.now(tz) + offset
+
+    base.datetime = interval.datetime = Moved
 
 
 def run(environ: Mapping[str, str], log: Path, doom: Doom | Poison | None, clocks: Path | None = None) -> None:

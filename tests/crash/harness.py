@@ -19,7 +19,7 @@ from billing_worker.store import db, subscriptions
 from tests.builders import a_cadence, a_plan, eventually
 from tests.conftest import DatabaseUrls
 from tests.crash import oracle
-from tests.crash.doomed_worker import Doom, Poison
+from tests.crash.doomed_worker import Doom, Poison, WrongClocks
 from tests.crash.servers import AWAY, RECOVERY_SECONDS_MAX
 from tests.crash.simulated import API_SECRET, STORE_ID, Simulated
 from tests.crash.workers import ForkedWorker, InstalledWorker, Worker
@@ -45,6 +45,11 @@ HURRIED = {
     "PORTONE_REQUESTS_PER_SECOND": "1000",
     "PORTONE_BURST": "200",
     "PORTONE_LIVE": "false",
+    # Bookings are made seconds before their time: nearer than the first of these a period is charged when it is due.
+    "SCHEDULE_LEAD_SECONDS": "3600",
+    "SCHEDULE_NEAR_SECONDS": "4",
+    "SCHEDULE_GRACE_SECONDS": "0.3",
+    "SCHEDULE_LOST_AFTER_SECONDS": "3",
     "HTTP_ADDRESS": "127.0.0.1:0",
 }
 
@@ -53,7 +58,17 @@ SELECT (SELECT count(*) FROM billing.subscriptions
         WHERE status = 'active' AND next_due_at <= clock_timestamp()) AS to_renew,
        (SELECT count(*) FROM billing.cycles WHERE status = 'due') AS due,
        (SELECT count(*) FROM billing.cycles WHERE status = 'collecting') AS collecting,
-       (SELECT count(*) FROM billing.attempts WHERE look_at IS NOT NULL) AS to_ask
+       (SELECT count(*) FROM billing.attempts WHERE look_at IS NOT NULL) AS to_ask,
+       (SELECT count(*) FROM billing.webhook_inbox WHERE read_at IS NULL) AS to_read
+"""
+
+_NOT_YET = """
+SELECT count(*) AS left
+FROM billing.attempts WHERE status = 'open' AND (schedule_id IS NULL OR revoke_reason IS NOT NULL)
+UNION ALL
+SELECT count(*) FROM billing.cycles WHERE status = 'due' AND claimable_at <= due_at
+UNION ALL
+SELECT count(*) FROM billing.subscriptions WHERE status = 'active' AND next_due_at <= $1
 """
 
 _STUCK = """
@@ -82,6 +97,8 @@ class Stage:
         self.portone = portone
         self._logs = logs
         self._clocks = clocks
+        self.settings: dict[str, str] = {}  # of every worker from now on, beside what each is given
+        self._ahead = timedelta()
         self._numbers = itertools.count(1)
         self._workers: list[Worker] = []
         self._connection: Any = None
@@ -106,6 +123,24 @@ class Stage:
         """SIGKILL for every worker that still lives."""
         for worker in self._workers:
             worker.kill()
+
+    @property
+    def living(self) -> Sequence[Worker]:
+        """The workers that have not ended."""
+        return [worker for worker in self._workers if worker.exit_code is None]
+
+    @property
+    def now(self) -> datetime:
+        """The time of this stage: of PortOne, and of every worker that is started from now on."""
+        return datetime.now(UTC) + self._ahead
+
+    async def pass_time(self, span: timedelta) -> None:
+        """Let so much time be over, for PortOne and for whoever reads a clock that somebody may set."""
+        assert self._clocks is not None, "its workers read no clock that can be moved"
+        self._ahead += span
+        seconds = self._ahead.total_seconds()
+        WrongClocks(self._clocks).set(host_seconds=seconds, primary_seconds=seconds)
+        await self.portone.advance(span.total_seconds(), ahead_seconds=seconds)
 
     async def command(self, *words: str) -> str:
         """Run `billing-worker` as a person would, and give what it says. It must end well."""
@@ -132,7 +167,7 @@ class Stage:
         cadence = a_cadence(unit, anchor_on=today - timedelta(days=days_behind or 1))
         due_at = periods.due_at(cadence, periods.nth_period(cadence, 1))
         plans = [(a_plan(f"sub-{key}", key, cadence=cadence), due_at) for key in billing_keys]
-        store = await self._store()
+        store = await self.store()
         try:
             await subscriptions.add_subscriptions(store.claims, plans)
         finally:
@@ -238,6 +273,14 @@ class Stage:
 
         await eventually(quiet, seconds_max=seconds_max)
 
+    async def nothing_to_do(self, *, seconds_max: float = 20.0) -> None:
+        """Wait until all that is due within the lead is booked and nothing is to be taken back."""
+
+        async def nothing_left() -> bool:
+            return not any(row["left"] for row in await self.fetch(_NOT_YET, self.now + timedelta(minutes=50)))
+
+        await eventually(nothing_left, seconds_max=seconds_max)
+
     async def rests(self, *, seconds_max: float = 30.0) -> None:
         """Wait until nothing is due, nothing is open and nobody is to be asked about."""
 
@@ -280,11 +323,13 @@ class Stage:
             "PORTONE_STORE_ID": STORE_ID,
             "WORKER_NAME": name,
             **HURRIED,
+            **self.settings,
             **changes,
         }
         return {"PATH": os.environ["PATH"]} | {f"BILLING_{setting}": value for setting, value in given.items()}
 
-    async def _store(self) -> db.Database:
+    async def store(self) -> db.Database:
+        """Pools of the worker's role."""
         return await db.connect(self.database.worker_url, db.PoolLimits(1, 1), application_name="crash tests")
 
 

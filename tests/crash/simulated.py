@@ -56,9 +56,36 @@ class Simulated:
         return await self._get(f"/truth/{payment_id}")
 
     async def posts(self, since: int = 0) -> list[Json]:
-        """Every charge that was asked for, in the order of arrival."""
+        """Every charge and booking that was asked for, in the order of arrival."""
         found = (await self._get("/requests", since=since))["requests"]
         return [one for one in found if one["method"] == "POST"]
+
+    async def schedules(self) -> list[Json]:
+        """Every schedule, in the order they were made."""
+        found: list[Json] = (await self._get("/schedules"))["schedules"]
+        return found
+
+    async def asked(self, method: str) -> list[Json]:
+        """Every request of one method, in the order of arrival."""
+        return [one for one in (await self._get("/requests"))["requests"] if one["method"] == method]
+
+    async def advance(self, seconds: float, *, ahead_seconds: float) -> None:
+        """Move its clock forward; what was to happen meanwhile happens. Its Date header is so much ahead then."""
+        await self._post("/clock", {"advance_seconds": seconds, "date_skew_seconds": ahead_seconds})
+
+    async def script(self, behaviour: str, *, on: str, times: int = 1) -> None:
+        """Let the next calls of a kind meet something."""
+        await self._post("/scripts", {"behaviour": behaviour, "on": on, "times": times})
+
+    async def webhooks(self, **settings: object) -> Json:
+        """Send webhooks as it is told from now on; what became of them so far."""
+        await self._post("/webhooks", settings)
+        return await self.webhook_counts()
+
+    async def webhook_counts(self) -> Json:
+        """What became of webhooks so far."""
+        counts: Json = (await self._get("/webhooks"))["counts"]
+        return counts
 
     async def posted(self) -> int:
         """How many charges were asked for so far."""
