@@ -8,6 +8,7 @@ from datetime import timedelta
 
 import pytest
 
+from tests.builders import eventually
 from tests.crash import bookings
 from tests.crash.doomed_worker import Doom
 from tests.crash.fleet import PACE
@@ -80,3 +81,27 @@ async def test_whoever_takes_back_and_stands_still_past_the_time_takes_back_noth
     [charge] = (await stage.portone.truth())["charges"]
     assert charge["amount"] == (12_000 if where in TAKEN_BACK else 9_900)
     assert (await stage.cycle(key))["status"] == "paid"
+
+
+async def test_a_revocation_that_comes_too_late_takes_nothing_back(stage: Stage) -> None:
+    # given: the only worker stands still before its revocation, and PortOne charges meanwhile
+    (key,) = await bookings.add_ahead(stage, ["bk-ok-1"], lambda _: SOON)
+    first = stage.start(**PATIENCE)
+    await first.said("attempt.booked")
+    first.kill()
+    await bookings.change_price(stage, key)
+    frozen = stage.start(WHILE_REVOKING["before the revocation"], **PATIENCE)
+    await frozen.stopped()
+
+    async def charged() -> bool:
+        return bool((await stage.portone.truth())["charges"])
+
+    await eventually(charged)
+
+    # when
+    frozen.send(signal.SIGCONT)
+
+    # then
+    await stage.ends_true()
+    attempts = [(attempt["status"], attempt["amount_minor"]) for attempt in await stage.attempts(key)]
+    assert attempts == [("paid", 9_900)]

@@ -21,6 +21,8 @@ LEAVING_SECONDS = 3.0  # beside the grace: the web server's last answers and the
 
 # For a test in which PortOne is slow: what must outlast a call lasts longer, and no send is late.
 PATIENT = {"SEND_WINDOW_SECONDS": "5", "ATTEMPT_LEASE_SECONDS": "24", "SHUTDOWN_GRACE_SECONDS": "20"}
+# What a booking's settings must outlast where a charge may take so long.
+PATIENT |= {"SCHEDULE_NEAR_SECONDS": "16", "SCHEDULE_LOST_AFTER_SECONDS": "11"}
 
 OPEN_NOW = "SELECT payment_id FROM billing.attempts WHERE status = 'open'"
 
