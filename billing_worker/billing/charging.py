@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from billing_worker.billing import outcomes
-from billing_worker.billing.model import Attempt, ClaimedCycle, idempotency_key
+from billing_worker.billing.model import Attempt, ClaimedCycle, booking_key, idempotency_key
 from billing_worker.billing.outcomes import (
     Absent,
+    Booked,
+    BookingOutcome,
     Cancellation,
     Declined,
     Look,
@@ -111,7 +113,7 @@ def next_step(cycle: ClaimedCycle, rules: ChargingRules, now: datetime) -> NextS
     if now >= cycle.due_at:
         return OpenAttempt(number, key)
     if cycle.mode is Mode.SCHEDULE and cycle.due_at - now > rules.book_near:
-        return BookAttempt(number, key, time_to_pay=cycle.due_at)
+        return BookAttempt(number, booking_key(cycle.payment_id, number), time_to_pay=cycle.due_at)
     return NotYet(cycle.due_at)
 
 
@@ -169,10 +171,10 @@ def verdict_of_answer(outcome: Outcome, *, only_send: bool) -> Paid | Refused | 
             return None
 
 
-def worth_a_look(outcome: Outcome) -> bool:
+def worth_a_look(outcome: Outcome | BookingOutcome) -> bool:
     """Whether to look at once. After mere silence the reconciler looks later, when there is more to see."""
     match outcome:
-        case Paid() | Refused() | Declined():
+        case Paid() | Refused() | Declined() | Booked():
             return True
         case NoVerdict():
             return outcome.look_now

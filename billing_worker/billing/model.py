@@ -39,6 +39,12 @@ def idempotency_key(cycle_payment_id: str, attempt_number: int) -> str:
     return f"{cycle_payment_id}-g{attempt_number:04d}"
 
 
+def booking_key(cycle_payment_id: str, attempt_number: int) -> str:
+    """The key of one booking: never a charge's, or a charge that follows a lost row would come under its bytes."""
+    assert 1 <= attempt_number <= ATTEMPT_NUMBER_MAX
+    return f"{cycle_payment_id}-s{attempt_number:04d}"
+
+
 @dataclass(frozen=True, slots=True)
 class Customer:
     """Who pays, as far as PortOne is told."""

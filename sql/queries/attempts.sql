@@ -54,7 +54,9 @@ JOIN moved m ON m.shard = o.shard AND m.cycle_id = o.cycle_id;
 -- A batch of verdicts with their entries and events, in one statement and so in one transaction. An attempt or a cycle that is
 -- no longer in the status the verdict was decided on is left alone, and its entries with it. So is one whose id, after a failover,
 -- belongs to another: the idempotency key says whose verdict it is. A cycle of schedule mode that is due again before its time takes
--- its subscription's price, and after it where the change came in time and only its booking was late to end; one that stays held while its booking is taken back keeps its reason.
+-- its subscription's price, and after it where the change came in time and only its booking was late to end. Where the PG has
+-- declined, the sum stays what it was asked for: PortOne does not say that another may follow on one paymentId. One that stays
+-- held while its booking is taken back keeps its reason.
 WITH input AS (
     SELECT *
     FROM unnest($1::smallint[], $2::bigint[], $3::text[], $4::bigint[], $5::text[], $6::timestamptz[], $7::text[], $8::text[],
@@ -65,7 +67,7 @@ WITH input AS (
               declines_added, source)
 ), locked AS MATERIALIZED (
     SELECT i.*, a.subscription_id, a.payment_id, a.currency,
-           i.cycle_status = 'due' AND c.mode = 'schedule'
+           i.cycle_status = 'due' AND c.mode = 'schedule' AND i.attempt_status <> 'declined'
                AND (c.due_at > $20::timestamptz OR a.revoke_reason = 'price') AS repriced
     FROM input i
     JOIN billing.cycles c ON c.shard = i.shard AND c.cycle_id = i.cycle_id

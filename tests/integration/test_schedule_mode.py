@@ -1,6 +1,5 @@
 """Schedule mode against a simulated PortOne: booked ahead, watched, taken back, and never beside a direct charge."""
 
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -15,17 +14,10 @@ from billing_worker.billing.plans import PlannedSubscription
 from billing_worker.billing.states import Mode
 from billing_worker.store import cycles, subscriptions
 from tests.builders import STORE_ID, a_cadence, a_plan
-from tests.conftest import DatabaseUrls
-from tests.rig import Rig, a_rig
+from tests.rig import Rig
 
 # From the rig's opening of the cycle to its due time.
 AHEAD = timedelta(days=2)
-
-
-@pytest.fixture
-async def rig(database: DatabaseUrls) -> AsyncIterator[Rig]:
-    async with a_rig(database) as made:
-        yield made
 
 
 def a_scheduled_plan(rig: Rig, billing_key: str = "bk-ok-1", ahead: timedelta = AHEAD) -> PlannedSubscription:
@@ -386,3 +378,19 @@ async def test_nothing_there_to_take_back_is_believed_an_hour_after_the_last_pos
 
     # then
     assert (early, (await rig.attempt())["status"]) == ("open", "revoked")
+
+
+async def test_a_decline_keeps_the_price_though_a_new_one_came_too_late_to_be_booked(rig: Rig) -> None:
+    """Found by the crash campaign: PortOne was asked for another sum on a paymentId that a PG had declined."""
+    # given
+    cycle_payment_id = await booked(rig, "bk-soft-funds-x1-1")
+    await change(rig, price=Money(12000, "KRW"))
+
+    # when: nobody was there to take the booking back in time
+    await rig.reconcile_after(days=2, minutes=2)
+    await rig.pass_time(days=1)
+    await rig.charge()
+
+    # then
+    tries = await rig.tries(cycle_payment_id)
+    assert [(one["status"], one["amount"]) for one in tries] == [("FAILED", 9900), ("PAID", 9900)]

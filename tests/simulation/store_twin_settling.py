@@ -113,7 +113,8 @@ def _move_cycles(books: Books, locked: list[_Locked], now: datetime) -> None:
         moved.add(verdict.cycle_id)
         first = cycle["first_declined_at"]
         owed = cycle["due_at"] <= now and attempt["revoke_reason"] != "price"
-        repriced = verdict.cycle_status == "due" and cycle["mode"] == "schedule" and not owed
+        again = verdict.cycle_status == "due" and verdict.attempt_status != "declined"
+        repriced = again and cycle["mode"] == "schedule" and not owed
         price = books.subscription_of(cycle) if repriced else cycle
         stays = verdict.attempt_status == "revoked" and verdict.cycle_status == cycle["status"]
         books.cycles.update(

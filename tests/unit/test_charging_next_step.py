@@ -13,7 +13,7 @@ from billing_worker.billing.charging import (
     Skip,
     next_step,
 )
-from billing_worker.billing.model import idempotency_key
+from billing_worker.billing.model import booking_key, idempotency_key
 from billing_worker.billing.states import Mode, SubscriptionStatus
 from tests.builders import NOON, a_claimed_cycle, some_rules
 
@@ -74,7 +74,7 @@ def test_a_cycle_is_charged_by_us_from_its_due_time_on_whatever_its_mode(mode: M
 def test_a_cycle_of_schedule_mode_is_booked_for_its_due_time_while_that_is_not_near() -> None:
     # given
     cycle = a_claimed_cycle(mode=Mode.SCHEDULE, attempts_count=1)
-    booked = BookAttempt(2, idempotency_key(cycle.payment_id, 2), time_to_pay=cycle.due_at)
+    booked = BookAttempt(2, booking_key(cycle.payment_id, 2), time_to_pay=cycle.due_at)
     near = cycle.due_at - RULES.book_near
 
     # when, then

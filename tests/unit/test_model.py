@@ -7,7 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from billing_worker.billing.model import ATTEMPT_NUMBER_MAX, SHARDS, Customer, idempotency_key, payment_id, shard_of
+from billing_worker.billing.model import (
+    ATTEMPT_NUMBER_MAX,
+    SHARDS,
+    Customer,
+    booking_key,
+    idempotency_key,
+    payment_id,
+    shard_of,
+)
 from tests.builders import a_claimed_cycle, an_attempt
 
 BUSINESS_KEYS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=120)
@@ -69,6 +77,11 @@ def test_every_business_key_has_one_of_the_shards(business_key: str) -> None:
 def test_an_idempotency_key_names_the_payment_and_the_attempt() -> None:
     assert idempotency_key("rb1abc", 1) == "rb1abc-g0001"
     assert idempotency_key("rb1abc", ATTEMPT_NUMBER_MAX) == "rb1abc-g9999"
+
+
+def test_a_booking_never_has_a_charge_s_key() -> None:
+    assert booking_key("rb1abc", 1) == "rb1abc-s0001"
+    assert booking_key("rb1abc", ATTEMPT_NUMBER_MAX) == "rb1abc-s9999"
 
 
 def test_every_attempt_has_an_idempotency_key_of_its_own() -> None:
