@@ -14,7 +14,6 @@ from billing_worker.billing.booking import BookedAt, Revoke, WeighedBooking
 from billing_worker.billing.charging import ChargingRules, Contradiction, Resend, Revoked, Voided, Wait
 from billing_worker.billing.model import Attempt
 from billing_worker.billing.outcomes import (
-    Booked,
     BookingOutcome,
     Declined,
     NoVerdict,
@@ -63,7 +62,7 @@ class Booker:
         verdict = booking.verdict_of_booking(attempt, outcome, only_send=only_send, now=now, rules=self._rules)
         if verdict is not None:
             await self.follow(attempt, verdict, Source.ANSWER)
-        elif _worth_a_look(outcome):
+        elif charging.worth_a_look(outcome):
             weighed = await self.weigh(attempt, answer=outcome)
             source = Source.ANSWER if isinstance(weighed, Refused) else Source.LOOK
             await self.follow(attempt, weighed, source)
@@ -157,15 +156,6 @@ class Booker:
     async def _ask_later(self, attempt: Attempt, look_at: datetime | None) -> None:
         later = look_at or charging.next_look(attempt, now=self._clock.now(), rules=self._rules)
         await attempts.ask_again(self._outcomes, [(attempt, later)])
-
-
-def _worth_a_look(outcome: BookingOutcome) -> bool:
-    """Whether to look at once. After mere silence the reconciler looks later, when there is more to see."""
-    match outcome:
-        case Booked() | Refused():
-            return True
-        case NoVerdict():
-            return outcome.look_now
 
 
 def _word(outcome: object) -> str:

@@ -74,11 +74,7 @@ class Listener:
 
 
 class Doorbell:
-    """Rings one sweep whenever somebody presses, never twice at a time, and never misses the last press.
-
-    A press that comes during a ring makes one more ring after it: what it announces may have come too late for the pass
-    under way. The scheduler presses like everybody else.
-    """
+    """Lets code that cannot wait have a sweep rung: a press is answered by a ring soon after it, many by one."""
 
     def __init__(self, ring: Callable[[], Awaitable[None]]) -> None:
         self._ring = ring

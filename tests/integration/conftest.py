@@ -1,16 +1,19 @@
 """What several integration tests begin with: one worker's parts, a guarded crew, the command line, a PortOne to ask."""
 
 from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
+import asyncpg
 import pytest
 
 from billing_worker.simulator import server
 from billing_worker.simulator.options import SimulatorOptions
 from billing_worker.store import deployment
+from billing_worker.store.db import Database
 from tests.command_line import SECRET, STORE, Cli, command_line
 from tests.conftest import DatabaseUrls, run_apart
 from tests.guarded import OURS, Guarded, alone, guarded
-from tests.rig import Rig, a_rig
+from tests.rig import Rig, a_database, a_rig
 
 
 @pytest.fixture
@@ -18,6 +21,21 @@ async def rig(database: DatabaseUrls) -> AsyncIterator[Rig]:
     """One worker's parts on a database and a PortOne of the test's own."""
     async with a_rig(database) as made:
         yield made
+
+
+@pytest.fixture
+async def worker(database: DatabaseUrls) -> AsyncIterator[Database]:
+    """The pools, as the worker's role."""
+    async with a_database(database, claims_max=4) as pools:
+        yield pools
+
+
+@pytest.fixture
+async def admin(database: DatabaseUrls) -> AsyncIterator[Any]:
+    """A connection of the owner's, who sees and may change everything."""
+    connection = await asyncpg.connect(database.admin_url)
+    yield connection
+    await connection.close()
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """A booking says what its subscription says, however the two change at the same moment."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -34,20 +33,6 @@ from tests.booked import (
 )
 from tests.builders import NOON, a_plan, eventually
 from tests.conftest import DatabaseUrls
-from tests.rig import a_database
-
-
-@pytest.fixture
-async def worker(database: DatabaseUrls) -> AsyncIterator[Database]:
-    async with a_database(database, claims_max=4) as pools:
-        yield pools
-
-
-@pytest.fixture
-async def admin(database: DatabaseUrls) -> AsyncIterator[Any]:
-    connection = await asyncpg.connect(database.admin_url)
-    yield connection
-    await connection.close()
 
 
 async def test_a_booking_is_an_attempt_that_says_when_portone_shall_charge(worker: Database, admin: Any) -> None:

@@ -1,12 +1,8 @@
 """Bookings that PortOne has: noted once, never put off when they are to be taken back, and seen by people."""
 
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
-
-import asyncpg
-import pytest
 
 from billing_worker.billing.states import CycleStatus
 from billing_worker.store import attempts, cycles
@@ -28,21 +24,6 @@ from tests.booked import (
     settle,
 )
 from tests.builders import NOON
-from tests.conftest import DatabaseUrls
-from tests.rig import a_database
-
-
-@pytest.fixture
-async def worker(database: DatabaseUrls) -> AsyncIterator[Database]:
-    async with a_database(database, claims_max=4) as pools:
-        yield pools
-
-
-@pytest.fixture
-async def admin(database: DatabaseUrls) -> AsyncIterator[Any]:
-    connection = await asyncpg.connect(database.admin_url)
-    yield connection
-    await connection.close()
 
 
 async def test_a_booking_is_noted_and_entered_once(worker: Database, admin: Any) -> None:

@@ -5,7 +5,6 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-import asyncpg
 import httpx
 import pytest
 
@@ -17,7 +16,7 @@ from billing_worker.store.db import Database
 from tests import booked
 from tests.builders import NOON, a_cadence, a_plan
 from tests.conftest import DatabaseUrls
-from tests.rig import CLAIM_LEASE, Rig, a_database, a_rig
+from tests.rig import CLAIM_LEASE, Rig, a_rig
 
 # From the rig's opening of the cycle to its due time.
 AHEAD = timedelta(days=2)
@@ -45,19 +44,6 @@ async def portone() -> Interrupted:
 async def rig(database: DatabaseUrls, portone: Interrupted) -> AsyncIterator[Rig]:
     async with a_rig(database, transport=lambda: portone) as made:
         yield made
-
-
-@pytest.fixture
-async def worker(database: DatabaseUrls) -> AsyncIterator[Database]:
-    async with a_database(database, claims_max=4) as pools:
-        yield pools
-
-
-@pytest.fixture
-async def admin(database: DatabaseUrls) -> AsyncIterator[Any]:
-    connection = await asyncpg.connect(database.admin_url)
-    yield connection
-    await connection.close()
 
 
 def a_scheduled_plan(rig: Rig, ahead: timedelta = AHEAD) -> PlannedSubscription:

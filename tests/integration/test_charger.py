@@ -1,7 +1,6 @@
 """The charger against a simulated PortOne: intent first, one send at a time, and every answer has its end."""
 
 import hashlib
-from collections.abc import AsyncIterator
 
 import pytest
 
@@ -9,12 +8,6 @@ from billing_worker.billing.model import shard_of
 from billing_worker.store.db import DatabaseGoneError
 from tests.conftest import DatabaseUrls, execute
 from tests.rig import Rig, a_rig
-
-
-@pytest.fixture
-async def rig(database: DatabaseUrls) -> AsyncIterator[Rig]:
-    async with a_rig(database) as made:
-        yield made
 
 
 async def test_a_due_cycle_is_collected_and_entered(rig: Rig) -> None:

@@ -1,21 +1,13 @@
 """The charger among others: cancellations, stops, a second charger, and time that runs out between two steps."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
-
-import pytest
 
 from billing_worker.store import attempts, subscriptions
 from tests.builders import eventually, some_rules
 from tests.conftest import DatabaseUrls
 from tests.rig import ATTEMPT_LEASE, CLAIM_LEASE, Rig, a_database, a_rig
-
-
-@pytest.fixture
-async def rig(database: DatabaseUrls) -> AsyncIterator[Rig]:
-    async with a_rig(database) as made:
-        yield made
 
 
 async def test_a_cancelled_subscription_s_cycle_is_skipped(rig: Rig) -> None:

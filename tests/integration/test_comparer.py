@@ -1,7 +1,6 @@
 """The comparer: every way in which PortOne's payments can differ from ours is named once, and ended when gone."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import pytest
@@ -25,12 +24,6 @@ from tests.pulling import (
 from tests.rig import Rig, a_rig
 
 UNKNOWN = "rb1" + "x" * 27
-
-
-@pytest.fixture
-async def rig(database: DatabaseUrls) -> AsyncIterator[Rig]:
-    async with a_rig(database) as made:
-        yield made
 
 
 async def paid(rig: Rig, business_key: str = "sub-1", billing_key: str = "bk-ok-1") -> str:

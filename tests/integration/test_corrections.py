@@ -1,9 +1,6 @@
 """Reviews against a simulated PortOne: a paid attempt is compared once more, and a late truth is corrected by name."""
 
-from collections.abc import AsyncIterator
 from datetime import timedelta
-
-import pytest
 
 from billing_worker.billing.outcomes import Paid, Payment
 from billing_worker.billing.states import Source
@@ -11,12 +8,6 @@ from billing_worker.store import attempts, cycles
 from tests.builders import a_policy, some_rules
 from tests.conftest import DatabaseUrls
 from tests.rig import ATTEMPT_LEASE, Rig, a_rig
-
-
-@pytest.fixture
-async def rig(database: DatabaseUrls) -> AsyncIterator[Rig]:
-    async with a_rig(database) as made:
-        yield made
 
 
 async def test_a_paid_answer_is_compared_with_portone_s_record_later(rig: Rig) -> None:

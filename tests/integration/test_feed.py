@@ -1,6 +1,5 @@
 """The feed: what changes at PortOne is looked at within its interval, without any webhook, and none is skipped."""
 
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -9,9 +8,8 @@ import pytest
 
 from billing_worker.store import positions
 from billing_worker.workers.feed import Feed, FeedLimits
-from tests.conftest import DatabaseUrls
 from tests.pulling import DyingDatabase, KilledError, run
-from tests.rig import Crew, Rig, a_rig
+from tests.rig import Crew, Rig
 
 MINUTE = timedelta(minutes=1)
 LIMITS = FeedLimits(
@@ -22,12 +20,6 @@ LIMITS = FeedLimits(
     skew_max=timedelta(seconds=30),
     page_size=2,
 )
-
-
-@pytest.fixture
-async def rig(database: DatabaseUrls) -> AsyncIterator[Rig]:
-    async with a_rig(database) as made:
-        yield made
 
 
 def a_feed(rig: Rig, crew: Crew | None = None, *, claims: Any = None, **changes: Any) -> Feed:

@@ -1,7 +1,5 @@
 """Forgeries: who has the worker's password can enter a well-chained lie, and the verification finds it out."""
 
-from collections.abc import AsyncIterator
-
 import asyncpg
 import pytest
 
@@ -9,7 +7,7 @@ from billing_worker.billing.model import shard_of
 from billing_worker.store import cycles, ledger
 from tests.builders import NOON
 from tests.conftest import DatabaseUrls, execute
-from tests.rig import Rig, a_rig
+from tests.rig import Rig
 
 SHARD = shard_of("sub-1")
 
@@ -30,12 +28,6 @@ PAY = """
 UPDATE billing.attempts SET status = 'paid', settled_at = now(), request_body = NULL, pg_tx_id = 'pg-forged', source = 'answer';
 UPDATE billing.cycles SET status = 'paid', paid_at = now();
 """  # noqa: E501
-
-
-@pytest.fixture
-async def rig(database: DatabaseUrls) -> AsyncIterator[Rig]:
-    async with a_rig(database) as made:
-        yield made
 
 
 def an_entry(kind: str, **changes: str) -> str:

@@ -1,21 +1,13 @@
 """What is taken back at PortOne's console or by the card company: entered and told once, the past untouched."""
 
 import json
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
 from billing_worker.billing.model import shard_of
 from billing_worker.store import attempts, ledger
-from tests.conftest import DatabaseUrls
-from tests.rig import Rig, a_rig
-
-
-@pytest.fixture
-async def rig(database: DatabaseUrls) -> AsyncIterator[Rig]:
-    async with a_rig(database) as made:
-        yield made
+from tests.rig import Rig
 
 
 @pytest.fixture

@@ -1,21 +1,11 @@
 """The reconciler against a simulated PortOne: it asks until it knows, and it never opens an attempt."""
 
-from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
 
-import pytest
-
 from billing_worker.store import attempts
 from billing_worker.workers.gate import ClosedBy
-from tests.conftest import DatabaseUrls
-from tests.rig import ATTEMPT_LEASE, Rig, a_rig
-
-
-@pytest.fixture
-async def rig(database: DatabaseUrls) -> AsyncIterator[Rig]:
-    async with a_rig(database) as made:
-        yield made
+from tests.rig import ATTEMPT_LEASE, Rig
 
 
 async def silent(rig: Rig, billing_key: str = "bk-drop-charged-x2-1") -> str:

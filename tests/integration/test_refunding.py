@@ -4,7 +4,7 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 
 import pytest
 from typer.testing import Result
@@ -12,15 +12,9 @@ from typer.testing import Result
 from tests.builders import STORE_ID
 from tests.command_line import command_line
 from tests.conftest import DatabaseUrls
-from tests.rig import API_SECRET, Rig, a_rig
+from tests.rig import API_SECRET, Rig
 
 Refund = Callable[..., Awaitable[Result]]
-
-
-@pytest.fixture
-async def rig(database: DatabaseUrls) -> AsyncIterator[Rig]:
-    async with a_rig(database) as made:
-        yield made
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """The schedule comparer: what somebody did to a booking at PortOne's console is named within an hour."""
 
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
 
@@ -11,7 +10,6 @@ from billing_worker.billing.periods import nth_period
 from billing_worker.billing.states import Mode
 from billing_worker.store import cycles
 from tests.builders import STORE_ID, a_cadence, a_plan
-from tests.conftest import DatabaseUrls
 from tests.pulling import (
     DyingDatabase,
     KilledError,
@@ -22,15 +20,9 @@ from tests.pulling import (
     schedule,
     standing,
 )
-from tests.rig import Rig, a_rig
+from tests.rig import Rig
 
 AHEAD = timedelta(days=2)
-
-
-@pytest.fixture
-async def rig(database: DatabaseUrls) -> AsyncIterator[Rig]:
-    async with a_rig(database) as made:
-        yield made
 
 
 async def booked(rig: Rig, business_key: str = "sub-1") -> str:

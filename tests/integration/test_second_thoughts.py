@@ -1,10 +1,8 @@
 """What an attempt's follower must not do on half a proof: resend, void, believe a refusal, or forget a payment."""
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
-import pytest
 
 from billing_worker.billing.charging import Voided
 from billing_worker.billing.outcomes import Absent, Declined, Paid, RefusalScope, Refused
@@ -13,12 +11,6 @@ from billing_worker.portone.transport import AiohttpTransport
 from billing_worker.store import attempts
 from tests.conftest import DatabaseUrls
 from tests.rig import ATTEMPT_LEASE, Rig, a_rig
-
-
-@pytest.fixture
-async def rig(database: DatabaseUrls) -> AsyncIterator[Rig]:
-    async with a_rig(database) as made:
-        yield made
 
 
 async def silent(rig: Rig, billing_key: str = "bk-drop-charged-x2-1") -> str:

@@ -21,7 +21,7 @@ from billing_worker.store.db import RowRefusedError
 from billing_worker.workers import settler
 from tests.builders import NOON, eventually
 from tests.conftest import DatabaseUrls
-from tests.rig import Crew, Rig, a_rig
+from tests.rig import Crew, Rig
 
 SOFT = Declined("51", "잔액부족")
 
@@ -86,12 +86,6 @@ async def a_line(url: str) -> AsyncIterator[tuple[Line, str]]:
         yield line, urlunsplit(parts._replace(netloc=f"{userinfo}@127.0.0.1:{port}"))
     finally:
         server.close()
-
-
-@pytest.fixture
-async def rig(database: DatabaseUrls) -> AsyncIterator[Rig]:
-    async with a_rig(database) as made:
-        yield made
 
 
 @asynccontextmanager

@@ -1,20 +1,11 @@
 """One database, one store: another store's cycles are neither claimed nor looked at, and its database is refused."""
 
-from collections.abc import AsyncIterator
-
 import pytest
 
 from billing_worker.store import control
 from billing_worker.workers import fitness
 from tests.builders import STORE_ID
-from tests.conftest import DatabaseUrls
-from tests.rig import Rig, a_rig
-
-
-@pytest.fixture
-async def rig(database: DatabaseUrls) -> AsyncIterator[Rig]:
-    async with a_rig(database) as made:
-        yield made
+from tests.rig import Rig
 
 
 async def test_another_store_s_cycle_is_not_charged_at_ours(rig: Rig) -> None:

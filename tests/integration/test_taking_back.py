@@ -1,10 +1,8 @@
 """What is booked is taken back when price or card change, and when a person says so; until then it stays open."""
 
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
 
-import asyncpg
 import pytest
 
 from billing_worker.billing.model import idempotency_key
@@ -37,21 +35,6 @@ from tests.booked import (
     skip,
 )
 from tests.builders import NOON
-from tests.conftest import DatabaseUrls
-from tests.rig import a_database
-
-
-@pytest.fixture
-async def worker(database: DatabaseUrls) -> AsyncIterator[Database]:
-    async with a_database(database, claims_max=4) as pools:
-        yield pools
-
-
-@pytest.fixture
-async def admin(database: DatabaseUrls) -> AsyncIterator[Any]:
-    connection = await asyncpg.connect(database.admin_url)
-    yield connection
-    await connection.close()
 
 
 @pytest.mark.parametrize(

@@ -1,37 +1,20 @@
 """Listeners together, interrupted, and over time: each hint is read once, and old ones go."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import timedelta
-from typing import Any
 
 import asyncpg
 import pytest
 
 from billing_worker.store import inbox
-from billing_worker.store.inbox import Hint, HintResult
+from billing_worker.store.inbox import HintResult
 from billing_worker.workers import listener
 from billing_worker.workers.listener import Listener
 from tests.conftest import DatabaseUrls
-from tests.rig import Rig, a_rig
+from tests.hints import Bell, hint, results
+from tests.rig import Rig
 
 HOUR = timedelta(hours=1)
-
-
-class Bell:
-    """Counts how often it was rung."""
-
-    def __init__(self) -> None:
-        self.rings = 0
-
-    def __call__(self) -> None:
-        self.rings += 1
-
-
-@pytest.fixture
-async def rig(database: DatabaseUrls) -> AsyncIterator[Rig]:
-    async with a_rig(database) as made:
-        yield made
 
 
 @pytest.fixture
@@ -42,21 +25,6 @@ def bell() -> Bell:
 @pytest.fixture
 def ear(rig: Rig, bell: Bell) -> Listener:
     return Listener(rig.database.claims, rig.clock, rig.crew.metrics, ring=bell)
-
-
-async def hint(rig: Rig, payment_id: str, webhook_id: str = "wh-1", event: str = "Paid", **changes: Any) -> None:
-    """A kept webhook."""
-    now = rig.clock.now()
-    said = {"transaction_id": "tx-9", "cancellation_id": None, "store_matches": True, "sent_at": now} | changes
-    received_at = said.pop("received_at", now)
-    one = Hint(webhook_id, f"Transaction.{event}", payment_id, received_at=received_at, **said)
-    await inbox.keep_hints(rig.database.claims, [one])
-
-
-async def results(rig: Rig) -> dict[str, str | None]:
-    """What each hint has come to."""
-    rows = await rig.admin.fetch("SELECT webhook_id, result FROM billing.webhook_inbox")
-    return {row["webhook_id"]: row["result"] for row in rows}
 
 
 async def paid(rig: Rig) -> str:
