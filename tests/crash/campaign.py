@@ -7,28 +7,33 @@ repeated.
 
 import asyncio
 import contextlib
+import functools
 import itertools
 import json
 import random
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
 from tests.builders import eventually
 from tests.crash import figures, oracle
+from tests.crash.books import Books, Bounds, read_books
 from tests.crash.figures import FAULTS, KILLS, Figures
 from tests.crash.fleet import FAILPOINTS, FLEET_SIZE, PACE, SEND_WINDOW_SECONDS, Fleet, Wishes, failpoint_name
+from tests.crash.front import Front
 from tests.crash.harness import mixed_keys
 from tests.crash.lanes import Lane, Scene
 from tests.crash.spells import last
-from tests.crash.strikes import AIMS, CALAMITIES, Battle, several_addresses
+from tests.crash.strikes import AIMS, CALAMITIES, LOSSES, Battle, several_addresses
 
 KILLS_A_ROUND = 75
 # The last part of a round's kills falls on workers that only follow what others have left.
 KILLS_OF_FOLLOWERS = 20
 SUBSCRIPTIONS = 100
 DAYS_BEHIND = 4  # each owes so many periods, so that work is left until the last kill
+# Every second round owes little, or no worker would come to book anything: what is owed goes first.
+OWED_BESIDE_BOOKINGS = (25, 1)
 
 BEHAVIOURS = (
     ("ok", 60),
@@ -44,11 +49,34 @@ BEHAVIOURS = (
     ("flaky", 5),
 )
 PORTONE = {"latency_ms": 120.0, "jitter_ms": 200.0, "late_success_seconds": 3.0, "invisible_seconds": 2.0}
+PORTONE |= {"firing_late_seconds": 1.5, "started_seconds": 1.5}
+
+# What befalls the calls that book and take back; a billing key's own faults are those of charges.
+OF_BOOKINGS = (
+    ("drop-charged", "schedule", 4),
+    ("drop-uncharged", "schedule", 4),
+    ("unparsable", "schedule", 2),
+    ("503", "schedule", 2),
+    ("drop-charged", "revoke", 2),
+    ("drop-uncharged", "revoke", 2),
+    ("503", "look_at_schedule", 2),
+)
+# Half of the rounds are told of what becomes of their payments, by webhooks that fare badly.
+TOLD_SHARE = 0.5
+WEBHOOKS = {
+    "loss": 0.2,
+    "duplication": 0.2,
+    "delay": 0.2,
+    "delay_seconds": 2.0,
+    "forgery": 0.2,
+    "minute_seconds": 0.05,
+    "timeout_seconds": 2.0,
+}
 
 # Workers that nothing befalls need not be slow.
 UNHURT = PACE | {"PORTONE_REQUESTS_PER_SECOND": "1000", "PORTONE_BURST": "100", "PORTONE_IN_FLIGHT_MAX": "40"}
 
-BOUNDS = oracle.Bounds(send_window=timedelta(seconds=SEND_WINDOW_SECONDS), resend_until=timedelta(hours=2, minutes=30))
+BOUNDS = Bounds(send_window=timedelta(seconds=SEND_WINDOW_SECONDS), resend_until=timedelta(hours=2, minutes=30))
 
 FIGHT_SECONDS_MAX = 60.0
 REST_SECONDS_MAX = 120.0
@@ -121,7 +149,8 @@ class Campaign:
 
     async def _play_round(self, lane: Lane, calamity: str, chance: random.Random) -> None:
         name = f"round {self._rounds_begun} ({calamity})"
-        async with lane.scene(seed=chance.randrange(1_000_000), **PORTONE) as scene:
+        playing = lane.scene(seed=chance.randrange(1_000_000), **PORTONE)
+        async with playing as scene, self._told_of(scene, chance):
             battle = await self._begin(scene, chance, calamity)
             await self._fight(battle, calamity)
             await self._follow(battle)
@@ -129,9 +158,31 @@ class Campaign:
             await self._end(battle, name)
         self.told.counts[figures.ROUNDS] += 1
 
+    @contextlib.asynccontextmanager
+    async def _told_of(self, scene: Scene, chance: random.Random) -> AsyncIterator[None]:
+        """Webhooks for this round, or none: without them all must end the same."""
+        if chance.random() >= TOLD_SHARE and self.told.counts[figures.ROUNDS_TOLD]:
+            yield
+            return
+        portone = scene.stage.portone
+        self.told.counts[figures.ROUNDS_TOLD] += 1
+        async with Front(lambda: scene.stage.living) as front:
+            scene.stage.settings |= front.settings
+            await portone.webhooks(urls=[front.url], **WEBHOOKS)
+            try:
+                yield
+            finally:
+                counts = await portone.webhooks(urls=[])
+                self.told.counts[figures.WEBHOOKS_LOST] += counts["lost"]
+                self.told.counts[figures.WEBHOOKS_AGAIN] += counts["duplicated"]
+                self.told.counts[figures.WEBHOOKS_FORGED] += counts["forged"]
+
     async def _begin(self, scene: Scene, chance: random.Random, calamity: str) -> Battle:
-        keys = await scene.stage.add(mixed_keys(SUBSCRIPTIONS, BEHAVIOURS, chance), days_behind=DAYS_BEHIND)
+        count, days_behind = OWED_BESIDE_BOOKINGS if self._rounds_begun % 2 else (SUBSCRIPTIONS, DAYS_BEHIND)
+        keys = await scene.stage.add(mixed_keys(count, BEHAVIOURS, chance), days_behind=days_behind)
         assert keys
+        for behaviour, on, times in OF_BOOKINGS:
+            await scene.stage.portone.script(behaviour, on=on, times=times)
         replica = await scene.lane.make_replica() if calamity == "promotion" else None
         if replica:
             primary = scene.stage.database.worker_url
@@ -143,6 +194,7 @@ class Campaign:
         battle = Battle(scene, fleet, chance, self.told)
         if replica:
             battle.replica = replica
+        await battle.owe_ahead()
         return battle
 
     async def _fight(self, battle: Battle, calamity: str) -> None:
@@ -150,6 +202,10 @@ class Campaign:
         # Each at its place among the kills, so that every round of a seed has the same order of events.
         events = [(at, battle.freeze) for at in battle.chance.sample(range(kills // 2), 2)]
         events += [(kills // 3, battle.cancel_some), (kills // 2, lambda: CALAMITIES[calamity](battle))]
+        # People change their minds before a calamity alone: a change that a loss takes back is theirs to repeat.
+        change_minds = functools.partial(battle.change_minds, prices=calamity not in LOSSES)
+        events += [(at, change_minds) for at in (kills // 8, kills // 4, kills // 3, 2 * kills // 5)]
+        events += [(kills // 5, battle.owe_ahead), (3 * kills // 4, battle.owe_ahead)]
         events.sort(key=lambda event: event[0])
         until = time.monotonic() + FIGHT_SECONDS_MAX
         while battle.fleet.kills < kills and time.monotonic() < until:
@@ -188,7 +244,7 @@ class Campaign:
             for stuck in await stage.stuck():
                 self.told.found(f"{name}: stuck: {stuck}")
         stage.kill_all()
-        books = await oracle.read_books(
+        books = await read_books(
             stage.portone,
             stage.database,
             bounds=BOUNDS,
@@ -204,7 +260,7 @@ class Campaign:
             self.told.found(f"{name}: on the exceptions list: {dict(exceptions[0])}")
         self._hear(scene)
 
-    def _tell_known(self, battle: Battle, books: oracle.Books, fault: str) -> None:
+    def _tell_known(self, battle: Battle, books: Books, fault: str) -> None:
         """Everything that there is about one fault: its round cannot be played again."""
         for known in oracle.known_of(books, fault):
             self.told.knows(known)
@@ -223,10 +279,15 @@ class Campaign:
 
         return at_rest
 
-    def _note(self, books: oracle.Books) -> None:
+    def _note(self, books: Books) -> None:
         self.told.counts[figures.CYCLES] += len(books.cycles)
         self.told.counts[figures.POSTS] += len(books.posts)
         self.told.counts[figures.CHARGES] += len(books.charges)
+        self.told.counts[figures.BOOKINGS] += len(books.schedules)
+        self.told.counts[figures.FIRED] += sum(schedule.fired_at is not None for schedule in books.schedules)
+        self.told.counts[figures.TAKEN_BACK] += sum(attempt.status == "revoked" for attempt in books.attempts)
+        self.told.counts[figures.TOO_LATE] += books.charged_in_vain
+        self.told.counts[figures.HINTS] += books.hints_read
         self.told.counts[figures.VERDICTS] += sum(attempt.settled_at is not None for attempt in books.attempts)
 
     def _hear(self, scene: Scene) -> None:

@@ -25,6 +25,10 @@ RESTORES = "older backups restored"
 COMMITS_RESTORED = "commits lost by restores"
 HOST_JUMPS = "jumps of the host's clock"
 PRIMARY_JUMPS = "jumps of the primary's clock"
+WEBHOOKS_LOST = "webhooks lost on their way"
+WEBHOOKS_AGAIN = "webhooks sent twice"
+WEBHOOKS_FORGED = "webhooks forged"
+FROZEN_BOOKING = "workers frozen with a booking"
 FAULTS = (
     KILLS,
     IN_FLIGHT,
@@ -44,6 +48,10 @@ FAULTS = (
     COMMITS_RESTORED,
     HOST_JUMPS,
     PRIMARY_JUMPS,
+    WEBHOOKS_LOST,
+    WEBHOOKS_AGAIN,
+    WEBHOOKS_FORGED,
+    FROZEN_BOOKING,
 )
 
 STARTS = "workers started"
@@ -52,7 +60,26 @@ CYCLES = "periods owed"
 POSTS = "charges asked for"
 CHARGES = "charges made"
 VERDICTS = "verdicts written"
-WORK = (ROUNDS, STARTS, CYCLES, POSTS, CHARGES, VERDICTS)
+BOOKINGS = "bookings made"
+FIRED = "bookings that PortOne charged by"
+TAKEN_BACK = "bookings taken back"
+TOO_LATE = "bookings charged that were to be taken back"
+HINTS = "webhooks read"
+ROUNDS_TOLD = "rounds with webhooks"
+WORK = (
+    ROUNDS,
+    STARTS,
+    CYCLES,
+    POSTS,
+    CHARGES,
+    VERDICTS,
+    BOOKINGS,
+    FIRED,
+    TAKEN_BACK,
+    TOO_LATE,
+    ROUNDS_TOLD,
+    HINTS,
+)
 
 
 @dataclass(slots=True)
@@ -108,7 +135,7 @@ class Figures:
             ("kills a minute", self._kills_per_minute()),
             ("findings", len(self.findings)),
         ]
-        lines = [f"{name:<36} {value:>12}" for name, value in rows]
+        lines = [f"{name:<44} {value:>12}" for name, value in rows]
         lines += [f"FOUND: {finding}" for finding in self.findings]
         if self.unseen:
             lines.append(f"not shown, since what was found ended it early: {', '.join(self.unseen)}")

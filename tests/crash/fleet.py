@@ -66,7 +66,13 @@ FREEZING_POINTS = (
     ("before", "note_resend"),
     ("after", "note_resend"),
     ("after", "lock_due_subscriptions"),
+    ("after", "book"),
+    ("before", "note_booked"),
+    ("after", "find_schedule"),
+    ("before", "revoke"),
+    ("after", "revoke"),
 )
+BOOKING_POINTS = ("book", "note_booked", "find_schedule", "revoke")
 
 
 def failpoint_name(doom: Doom) -> str:
@@ -196,6 +202,8 @@ class Fleet:
             await last(LEASE_SECONDS + self._chance.uniform(0.2, 1.0))
             if member.alive:
                 self._told.counts[figures.FREEZES] += 1
+                if member.doom and member.doom.boundary in BOOKING_POINTS:
+                    self._told.counts[figures.FROZEN_BOOKING] += 1
                 where = failpoint_name(member.doom) if member.doom else "anywhere"
                 self.frozen.append(f"{member.worker.log.stem}, {where}, {since} to {datetime.now(UTC)}")
                 member.worker.send(signal.SIGCONT)

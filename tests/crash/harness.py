@@ -19,6 +19,7 @@ from billing_worker.store import db, subscriptions
 from tests.builders import a_cadence, a_plan, eventually
 from tests.conftest import DatabaseUrls
 from tests.crash import oracle
+from tests.crash.books import read_books
 from tests.crash.doomed_worker import Doom, Poison, WrongClocks
 from tests.crash.servers import AWAY, RECOVERY_SECONDS_MAX
 from tests.crash.simulated import API_SECRET, STORE_ID, Simulated
@@ -313,7 +314,7 @@ class Stage:
     async def ends_true(self, *, seconds_max: float = 30.0) -> None:
         """Wait until all is at rest; then PortOne's truth is the ledger's, row by row."""
         await self.rests(seconds_max=seconds_max)
-        assert oracle.faults(await oracle.read_books(self.portone, self.database)) == {}
+        assert oracle.faults(await read_books(self.portone, self.database)) == {}
 
     def _environ(self, name: str, changes: dict[str, str]) -> dict[str, str]:
         given = {

@@ -18,7 +18,7 @@ from typing import Self
 from billing_worker.demo.postgres import EmbeddedPostgres
 from tests.builders import eventually
 from tests.conftest import DatabaseUrls, changed_url, execute, make_migrated_database
-from tests.crash import oracle, servers
+from tests.crash import books, servers
 from tests.crash.doomed_worker import WrongClocks
 from tests.crash.harness import Stage
 from tests.crash.servers import ColdCopy, Replica, in_thread
@@ -53,7 +53,7 @@ class Lane:
 
     def _make_template(self) -> None:
         template = make_migrated_database(self.server.url(), _TEMPLATE)
-        execute(template.admin_url, oracle.WITNESS)
+        execute(template.admin_url, books.WITNESS)
         execute(self.server.url(), f"ALTER DATABASE {_TEMPLATE} WITH ALLOW_CONNECTIONS false")
 
     async def make_replica(self) -> Replica:

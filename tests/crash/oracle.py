@@ -1,114 +1,21 @@
 """The oracle: compares what PortOne really did with what our rows say, one by one. It believes neither side's sums.
 
-Every fault is named; a run without faults is an empty answer. Where Postgres keeps the moment of each commit, an intent
-counts from that moment and not from what its worker wrote into it.
+Every fault is named; a run without faults is an empty answer.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta
+from collections.abc import Iterable, Iterator
+from datetime import timedelta
 from itertools import pairwise
-from typing import Any, TypeVar
 
-import asyncpg
-
-from billing_worker.billing.model import SHARDS
-from billing_worker.store import db, ledger
-from tests.conftest import DatabaseUrls
-from tests.crash.simulated import Simulated
-
-# Both clocks are this machine's, read in two programs that may be scheduled late.
-CLOCKS_DIFFER_MAX = timedelta(milliseconds=20)
+from tests.crash.books import CLOCKS_DIFFER_MAX, Attempt, Books, Cycle, Schedule
 
 # How long a request may be on its way between the last look at its deadline and its arrival, on two cores that a dozen
 # programs share. A worker that slept past its lease and sends all the same is later than that.
 ARRIVES_AFTER_MAX = timedelta(seconds=3)
 
-Json = dict[str, Any]
-T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Charge:
-    """Money that moved, on either side."""
-
-    payment_id: str
-    amount_minor: int
-    currency: str
-    pg_tx_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class Post:
-    """One request for a charge, as it arrived at PortOne."""
-
-    payment_id: str
-    key: str
-    body_sha256: str
-    arrived_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class Cycle:
-    """One period, and how it ended."""
-
-    business_key: str
-    number: int
-    period_start_on: date
-    period_end_on: date
-    status: str
-
-
-@dataclass(frozen=True, slots=True)
-class Attempt:
-    """One try, as our rows have it: when its intent, each noted resend and its first verdict were there."""
-
-    payment_id: str
-    number: int
-    key: str
-    body_sha256: str
-    opened_at: datetime
-    settled_at: datetime | None
-    resent_at: Sequence[datetime] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Bounds:
-    """Until when bytes may leave: after the intent or note before them, and after the first intent of their key."""
-
-    send_window: timedelta
-    resend_until: timedelta
-
-
-@dataclass(frozen=True, slots=True)
-class Books:
-    """Both sides, read when nothing moves any more."""
-
-    charges: Sequence[Charge]
-    posts: Sequence[Post]
-    posts_without_key: int
-    overlaps: Sequence[Json]
-    violations: Sequence[Json]
-    paid: Sequence[Charge]
-    cycles: Sequence[Cycle]
-    attempts: Sequence[Attempt]
-    subscriptions_overdue: Sequence[str]
-    events: Counter[str]
-    chain_faults: Sequence[str]
-    paid_at: Mapping[str, datetime] = field(default_factory=dict)
-    bounds: Bounds | None = None
-    # Keys of which an acknowledged intent or resend was lost with its server: until then they may be sent all the same.
-    keys_lost: frozenset[str] = frozenset()
-    history_lost_at: datetime | None = None
-
-    def posts_in_history(self) -> list[Post]:
-        """The requests whose rows nothing has taken away."""
-        return [post for post in self.posts if not self._is_excused(post)]
-
-    def _is_excused(self, post: Post) -> bool:
-        lost_at = self.history_lost_at
-        return post.key in self.keys_lost and lost_at is not None and post.arrived_at <= lost_at
+# What says of a booking that PortOne has charged by it, or has tried to.
+_CHARGED = frozenset({"paid", "declined"})
 
 
 def faults(books: Books) -> dict[str, list[str]]:
@@ -118,13 +25,17 @@ def faults(books: Books) -> dict[str, list[str]]:
         "lost": _lost(books),
         "phantom": _phantom(books),
         "missed": _missed(books),
-        "overlaps": [str(overlap) for overlap in books.overlaps],
+        "overlaps": _overlaps(books),
         "violations": [str(violation) for violation in books.violations],
         "other bytes under one key": _other_bytes(books),
         "sent without intent": _without_intent(books),
         "sent too late": _too_late(books),
         "sent when paid": _when_paid(books),
         "next key before proof": _unproven(books),
+        "charged beside a booking": _beside_a_booking(books),
+        "ended while booked": _ended_while_booked(books),
+        "fired unknown": _fired_unknown(books),
+        "left to fire": _left_to_fire(books),
         "told otherwise": _told_otherwise(books),
         "chain": iter(books.chain_faults),
     }
@@ -141,6 +52,7 @@ def known_of(books: Books, fault: str) -> list[str]:
     payments = payments_in(books, fault)
     known: list[object] = [attempt for attempt in books.attempts if attempt.payment_id in payments]
     known += sorted((post for post in books.posts if post.payment_id in payments), key=lambda post: post.arrived_at)
+    known += [schedule for schedule in books.schedules if schedule.payment_id in payments]
     known += [f"{payment_id} paid at {books.paid_at.get(payment_id)}" for payment_id in sorted(payments)]
     if books.history_lost_at is not None:
         lost = sorted(key for key in books.keys_lost if any(key.startswith(payment_id) for payment_id in payments))
@@ -240,145 +152,58 @@ def _unproven(books: Books) -> Iterator[str]:
                 yield f"{older.key}: sent after {newer.key} was opened"
 
 
+def _overlaps(books: Books) -> Iterator[str]:
+    """Two executions at a time. A booking whose row is lost fires while those who came after charge its period."""
+    booked = {schedule.payment_id for schedule in books.schedules if schedule.fired_at} & books.payments_lost
+    yield from (str(overlap) for overlap in books.overlaps if overlap.get("paymentId") not in booked)
+
+
+def _beside_a_booking(books: Books) -> Iterator[str]:
+    """Direct charges that arrived while a booking of the same payment was waiting or under way."""
+    living = _by_payment(books.schedules)
+    for post in books.posts_in_history():
+        if post.books or post.payment_id in books.payments_lost:
+            continue
+        for schedule in living[post.payment_id]:
+            if schedule.lives_at(post.arrived_at):
+                yield f"{post.key}: charged while {schedule.schedule_id} of {post.payment_id} was {schedule.status}"
+
+
+def _ended_while_booked(books: Books) -> Iterator[str]:
+    """Bookings that were settled unpaid while PortOne was still going to charge: what is revoked is paid by nobody."""
+    living = _by_payment(books.schedules)
+    for attempt in books.attempts:
+        unpaid = attempt.is_booking and attempt.status not in {"open", "paid"} and attempt.settled_at is not None
+        if not unpaid or attempt.payment_id in books.payments_lost:
+            continue
+        assert attempt.settled_at is not None
+        for schedule in living[attempt.payment_id]:
+            if schedule.lives_at(attempt.settled_at):
+                yield f"{attempt.key}: {attempt.status} while {schedule.schedule_id} lived until {schedule.ended_at}"
+
+
+def _fired_unknown(books: Books) -> Iterator[str]:
+    """Every booking that PortOne charged by is one of ours, and its attempt says what came of it."""
+    ended = {attempt.payment_id for attempt in books.attempts if attempt.is_booking and attempt.status in _CHARGED}
+    for schedule in books.schedules:
+        if schedule.fired_at and schedule.payment_id not in ended | books.payments_lost:
+            yield f"{schedule.payment_id}: no attempt says what came of {schedule.schedule_id}, {schedule.status}"
+
+
+def _left_to_fire(books: Books) -> Iterator[str]:
+    """At rest nothing is booked any more that has not ended."""
+    yield from (f"{each.payment_id}: {each.schedule_id} waits" for each in books.schedules if each.ended_at is None)
+
+
+def _by_payment(schedules: Iterable[Schedule]) -> dict[str, list[Schedule]]:
+    found: dict[str, list[Schedule]] = defaultdict(list)
+    for schedule in schedules:
+        found[schedule.payment_id].append(schedule)
+    return found
+
+
 def _told_otherwise(books: Books) -> Iterator[str]:
     """Each paid cycle is announced to the merchant's systems once."""
     for entry in books.paid:
         if books.events[entry.payment_id] != 1:
             yield f"{entry.payment_id}: {books.events[entry.payment_id]} events say that it is paid"
-
-
-async def read_books(
-    portone: Simulated,
-    database: DatabaseUrls,
-    *,
-    bounds: Bounds | None = None,
-    history_lost_at: datetime | None = None,
-    keys_lost: Iterable[str] = (),
-) -> Books:
-    """Both sides as they stand."""
-    truth, posts = await portone.truth(), await portone.posts()
-    connection = await asyncpg.connect(database.admin_url, timeout=30)
-    try:
-        moments = await _Moments.of(connection)
-        return Books(
-            charges=[
-                Charge(one["paymentId"], one["amount"], one["currency"], one["pgTxId"]) for one in truth["charges"]
-            ],
-            posts=[
-                Post(one["paymentId"], one["idempotency_key"], one["body_sha256"], _instant(one["arrived_at"]))
-                for one in posts
-            ],
-            posts_without_key=truth["counters"]["posts_without_key"],
-            overlaps=truth["overlaps"],
-            violations=truth["violations"],
-            paid=[Charge(*row) for row in await connection.fetch(_PAID)],
-            cycles=[Cycle(*row) for row in await connection.fetch(_CYCLES)],
-            attempts=[moments.attempt(row) for row in await connection.fetch(_ATTEMPTS)],
-            subscriptions_overdue=[row["business_key"] for row in await connection.fetch(_OVERDUE)],
-            events=Counter(row["payment_id"] for row in await connection.fetch(_EVENTS)),
-            chain_faults=await _chain_faults(database),
-            paid_at=moments.paid,
-            bounds=bounds,
-            history_lost_at=history_lost_at,
-            keys_lost=frozenset(keys_lost),
-        )
-    finally:
-        await connection.close()
-
-
-@dataclass(frozen=True, slots=True)
-class _Moments:
-    """When transactions committed, as far as this server has kept it, by attempt, payment and key."""
-
-    intents: Mapping[int, datetime]
-    verdicts: Mapping[int, datetime]
-    paid: Mapping[str, datetime]
-    resends: Mapping[str, Sequence[datetime]]
-
-    @classmethod
-    async def of(cls, connection: Any) -> "_Moments":
-        if await connection.fetchval("SHOW track_commit_timestamp") != "on":
-            return cls({}, {}, {}, {})
-        entries = await connection.fetch(_COMMITS_OF_ENTRIES)
-        witnessed = await connection.fetchval("SELECT to_regclass('witness.resends') IS NOT NULL")
-        resends = await connection.fetch(_COMMITS_OF_RESENDS) if witnessed else []
-        return cls(
-            intents={row["attempt_id"]: row["at"] for row in entries if row["kind"] == "intent"},
-            verdicts=_first((row["attempt_id"], row["at"]) for row in entries if row["kind"] in _VERDICTS),
-            paid=_first((row["payment_id"], row["at"]) for row in entries if row["kind"] == "paid"),
-            resends={row["idempotency_key"]: row["moments"] for row in resends},
-        )
-
-    def attempt(self, row: Any) -> Attempt:
-        noted = self.resends.get(row["idempotency_key"], ())
-        written = row["last_sent_at"]
-        return Attempt(
-            payment_id=row["payment_id"],
-            number=row["attempt_number"],
-            key=row["idempotency_key"],
-            body_sha256=row["body_sha256"],
-            opened_at=self.intents.get(row["attempt_id"], row["opened_at"]),
-            settled_at=self.verdicts.get(row["attempt_id"], row["settled_at"]),
-            resent_at=noted or ((written,) if written > row["opened_at"] else ()),
-        )
-
-
-def _first(moments: Iterable[tuple[T, datetime]]) -> dict[T, datetime]:
-    first: dict[T, datetime] = {}
-    for key, at in moments:
-        first[key] = min(at, first.get(key, at))
-    return first
-
-
-async def _chain_faults(database: DatabaseUrls) -> list[str]:
-    store = await db.connect(database.worker_url, db.PoolLimits(1, 1), application_name="oracle")
-    try:
-        return [fault for shard in range(SHARDS) for fault in (await ledger.verify_shard(store.claims, shard))[1]]
-    finally:
-        await store.close()
-
-
-def _instant(text: str) -> datetime:
-    return datetime.fromisoformat(text)
-
-
-# What closes an attempt. A correction comes after one of these.
-_VERDICTS = frozenset({"paid", "declined", "refused", "voided"})
-
-_PAID = "SELECT payment_id, amount_minor, currency, pg_tx_id FROM billing.ledger WHERE kind = 'paid'"
-_CYCLES = """
-SELECT s.business_key, c.cycle_number, c.period_start_on, c.period_end_on, c.status
-FROM billing.cycles c JOIN billing.subscriptions s USING (shard, subscription_id)
-"""
-_ATTEMPTS = """
-SELECT attempt_id, payment_id, attempt_number, idempotency_key, encode(request_sha256, 'hex') AS body_sha256, opened_at,
-       last_sent_at, settled_at
-FROM billing.attempts
-"""
-_OVERDUE = "SELECT business_key FROM billing.subscriptions WHERE status = 'active' AND next_due_at <= clock_timestamp()"
-_EVENTS = "SELECT payload ->> 'payment_id' AS payment_id FROM billing.outbox WHERE event_type = 'charge.succeeded'"
-# No entry is ever changed, so the transaction that wrote it is the row's own.
-_COMMITS_OF_ENTRIES = """
-SELECT attempt_id, payment_id, kind, pg_xact_commit_timestamp(xmin) AS at
-FROM billing.ledger
-WHERE attempt_id IS NOT NULL AND pg_xact_commit_timestamp(xmin) IS NOT NULL
-"""
-_COMMITS_OF_RESENDS = """
-SELECT idempotency_key, array_agg(pg_xact_commit_timestamp(xmin)) AS moments
-FROM witness.resends
-GROUP BY idempotency_key
-"""
-
-# Keeps what a row forgets: each moment at which an attempt was noted to be sent again. For the oracle only.
-WITNESS = """
-CREATE SCHEMA witness;
-CREATE TABLE witness.resends (idempotency_key text NOT NULL);
-CREATE FUNCTION witness.note_resend() RETURNS trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog AS $$
-BEGIN
-    INSERT INTO witness.resends VALUES (NEW.idempotency_key);
-    RETURN NULL;
-END $$;
-CREATE TRIGGER witness_resend AFTER UPDATE OF last_sent_at ON billing.attempts
-    FOR EACH ROW WHEN (OLD.last_sent_at IS DISTINCT FROM NEW.last_sent_at) EXECUTE FUNCTION witness.note_resend();
-"""

@@ -15,9 +15,10 @@ from urllib.parse import urlsplit, urlunsplit
 import asyncpg
 
 from tests.builders import eventually
-from tests.crash import figures, full_disk, losses
+from tests.crash import bookings, figures, full_disk, losses
 from tests.crash.figures import Figures
 from tests.crash.fleet import FLEET_SIZE, SEND_WINDOW_SECONDS, Fleet
+from tests.crash.harness import mixed_keys
 from tests.crash.lanes import Scene
 from tests.crash.losses import Written
 from tests.crash.servers import Replica, in_thread
@@ -36,6 +37,9 @@ AIMED_AT = (
     "note_resend",
     "ask_again",
     "verify_attempt",
+    "note_booked",
+    "keep_hints",
+    "read_hints",
 )
 AIMS = tuple((when, statement) for statement in AIMED_AT for when in ("before", "after"))
 AIM_SECONDS = 2.0
@@ -51,9 +55,33 @@ PRIMARY_SEEN_SECONDS = 5.5
 NO_ROOM_SECONDS = 2.0
 
 CANCELLED = 5
+
+# A wave of bookings: how many, when the first and the last of them are due, and how many of each kind of change.
+AHEAD = 40
+AHEAD_FIRST_SECONDS = 8.0
+AHEAD_SECONDS = 20.0
+CHANGED = 4
+AHEAD_BEHAVIOURS = (
+    ("ok", 10),
+    ("soft-funds", 2),
+    ("hard-lost", 1),
+    ("fires-late", 2),
+    ("stays-started", 2),
+    ("late-success", 1),
+)
 _CANCEL = """
 UPDATE billing.subscriptions SET status = 'cancelled' WHERE (shard, subscription_id) IN
-(SELECT shard, subscription_id FROM billing.cycles WHERE status = 'due' AND attempts_count = 0 LIMIT $1)
+(SELECT shard, subscription_id FROM billing.cycles
+ WHERE status = 'due' AND mode = 'charge' AND attempts_count = 0 LIMIT $1)
+"""
+# Those that are booked, or about to be: what comes between the booking and its time.
+_AHEAD = """
+SELECT s.business_key
+FROM billing.subscriptions s
+JOIN billing.cycles c ON c.shard = s.shard AND c.subscription_id = s.subscription_id
+WHERE c.mode = 'schedule' AND s.status = 'active' AND s.business_key LIKE '%-w%' AND c.due_at > clock_timestamp()
+  AND c.status IN ('due', 'collecting')
+ORDER BY c.status, md5(s.business_key)
 """
 _BACKENDS = """
 SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND application_name LIKE 'billing-worker%'
@@ -75,6 +103,7 @@ class Battle:
     keys_lost: set[str] = field(default_factory=set)
     _aimed: list[Cut] = field(default_factory=list)
     _aimed_at: float = 0.0
+    _waves: int = 0
 
     def note(self, name: str, times: int = 1) -> None:
         """Count something."""
@@ -91,6 +120,24 @@ class Battle:
     async def cancel_some(self) -> None:
         """Let some subscriptions end with a period due, which is set aside by whoever claims it."""
         await self.scene.stage.fetch(_CANCEL, CANCELLED)
+
+    async def owe_ahead(self) -> None:
+        """Let periods of schedule mode come into their lead, each with its time a little later than the one before."""
+        self._waves += 1
+        keys = mixed_keys(AHEAD, AHEAD_BEHAVIOURS, self.chance)
+        keys = [f"{key}-w{self._waves}" for key in keys]
+        step = AHEAD_SECONDS / AHEAD
+        await bookings.add_ahead(
+            self.scene.stage, keys, lambda number: timedelta(seconds=AHEAD_FIRST_SECONDS + number * step)
+        )
+
+    async def change_minds(self, *, prices: bool) -> None:
+        """Another price, another card or the end of a subscription, while periods are booked or about to be."""
+        keys = [row["business_key"] for row in await self.scene.stage.fetch(_AHEAD)]
+        for change in (*((bookings.change_price,) if prices else ()), bookings.change_card, bookings.cancel):
+            chosen, keys = keys[:CHANGED], keys[CHANGED:]
+            if chosen:
+                await change(self.scene.stage, *chosen)
 
     # --- small strikes ----------------------------------------------------------------------------------------------
 
@@ -306,6 +353,9 @@ def several_addresses(*urls: str) -> str:
     hosts = ",".join(part.netloc.rpartition("@")[2] for part in parts)
     return urlunsplit(parts[0]._replace(netloc=f"{user}@{hosts}", query="target_session_attrs=read-write"))
 
+
+# What takes commits away. A period that was paid at a new price within what is lost is put before a person, by its sum.
+LOSSES = ("promotion", "restore under workers", "restore between workers")
 
 Calamity = Callable[[Battle], Awaitable[Any]]
 

@@ -7,7 +7,8 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
-from tests.crash.oracle import Attempt, Books, Bounds, Charge, Cycle, Post, faults, known_of
+from tests.crash.books import Attempt, Books, Bounds, Charge, Cycle, Post, Schedule
+from tests.crash.oracle import faults, known_of
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
@@ -40,6 +41,40 @@ RESENT = replace(
     posts=(*POSTS, replace(POSTS[1], arrived_at=NOON + 50 * SECOND)),
     paid_at={"p1": NOON + 60 * SECOND},
 )
+
+# Booked first and declined by PortOne at its time; then charged.
+SCHEDULE = Schedule("schedule-1", "p1", "FAILED", NOON + SECOND, NOON + 1.5 * SECOND, NOON + 1.8 * SECOND)
+BOOKED = replace(
+    SOUND,
+    schedules=(SCHEDULE,),
+    posts=(replace(POSTS[0], books=True), POSTS[1]),
+    attempts=(replace(FIRST, is_booking=True, status="declined"), replace(SECOND_TRY, status="paid")),
+)
+
+
+def _booked(**changes: object) -> Books:
+    return replace(BOOKED, schedules=(replace(SCHEDULE, **changes),))  # type: ignore[arg-type]
+
+
+SPOILT_BOOKINGS: dict[str, tuple[set[str], Books]] = {
+    "charged while the booking waits": (
+        {"charged beside a booking", "ended while booked"},
+        _booked(ended_at=NOON + 4.5 * SECOND),
+    ),
+    "settled while it may fire": ({"ended while booked"}, _booked(ended_at=NOON + 3 * SECOND)),
+    "never ended": (
+        {"charged beside a booking", "ended while booked", "left to fire"},
+        _booked(status="SCHEDULED", fired_at=None, ended_at=None),
+    ),
+    "fired after it was taken back": (
+        {"fired unknown"},
+        replace(BOOKED, attempts=(replace(BOOKED.attempts[0], status="revoked"), BOOKED.attempts[1])),
+    ),
+    "fired for nobody": (
+        {"fired unknown"},
+        replace(BOOKED, attempts=(replace(BOOKED.attempts[0], is_booking=False), BOOKED.attempts[1])),
+    ),
+}
 
 SPOILT: dict[str, tuple[str, Callable[[Books], Books]]] = {
     "charged twice": (
@@ -133,6 +168,28 @@ def test_a_fault_is_named(name: str) -> None:
     fault, spoil = SPOILT[name]
 
     assert list(faults(spoil(SOUND))) == [fault]
+
+
+def test_a_booking_that_was_declined_and_then_charged_is_no_fault() -> None:
+    assert faults(BOOKED) == {}
+
+
+@pytest.mark.parametrize("name", SPOILT_BOOKINGS)
+def test_a_fault_of_a_booking_is_named_unless_its_row_was_lost(name: str) -> None:
+    names, spoilt = SPOILT_BOOKINGS[name]
+
+    lost = replace(spoilt, keys_lost=frozenset({FIRST.key}), history_lost_at=NOON)
+
+    assert set(faults(spoilt)) == names
+    assert set(faults(lost)) <= {"left to fire"}
+
+
+def test_an_overlap_is_excused_only_beside_a_booking_whose_row_was_lost() -> None:
+    overlap = ({"paymentId": "p1"},)
+
+    assert set(faults(replace(BOOKED, overlaps=overlap))) == {"overlaps"}
+    assert faults(replace(BOOKED, overlaps=overlap, keys_lost=frozenset({FIRST.key}), history_lost_at=NOON)) == {}
+    assert set(faults(replace(SOUND, overlaps=overlap, keys_lost=frozenset({FIRST.key})))) == {"overlaps"}
 
 
 def test_a_noted_resend_is_no_fault() -> None:
