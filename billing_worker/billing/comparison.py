@@ -53,6 +53,9 @@ _C = DifferenceClass
 # Another system of the same store: counted and shown, and nobody is woken.
 STRANGERS = frozenset({_C.FOREIGN, _C.SCHEDULE_FOREIGN})
 
+# Where no attempt of ours is there to be looked at, one is opened for it. It is never sent.
+ADOPTABLE = frozenset({_C.PAID_UNKNOWN, _C.SCHEDULE_ORPHAN})
+
 # A look may put it right, or put it before a person.
 WORTH_A_LOOK = frozenset(
     {
@@ -103,6 +106,14 @@ class OurCycle:
     def bookable(self) -> bool:
         """Whether the cycle waits to be booked or charged."""
         return self.cycle_status is CycleStatus.DUE
+
+    @property
+    def forgotten(self) -> bool:
+        """Whether nobody here looks any more at what PortOne has on the cycle, or will charge by.
+
+        A database that lost its last commits may have lost the attempt, and then the period was skipped without a look.
+        """
+        return self.cycle_status is CycleStatus.SKIPPED and self.attempt_status is not AttemptStatus.OPEN
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,7 +237,12 @@ def _stranger(schedule: Schedule) -> Difference:
 
 def _orphan(ours: OurCycle, schedule: Schedule) -> Difference:
     told = f"PortOne will charge at {schedule.time_to_pay.isoformat()}; here the cycle is {ours.cycle_status}"
-    remedy = "it is booked again and so adopted" if ours.bookable else "revoke it in PortOne's console"
+    if ours.bookable:
+        remedy = "it is booked again and so adopted"
+    elif ours.forgotten:
+        remedy = "it is adopted, to be taken back"
+    else:
+        remedy = "revoke it in PortOne's console"
     return _of(schedule, _C.SCHEDULE_ORPHAN, f"{told} and has no such booking: {remedy}")
 
 

@@ -9,7 +9,7 @@ import asyncpg
 
 from billing_worker.billing.comparison import STRANGERS, Booking, Difference, DifferenceClass, OurCycle
 from billing_worker.billing.ledger import MESSAGE_CHARS_MAX, bounded
-from billing_worker.billing.model import SHARDS
+from billing_worker.billing.model import SHARDS, booking_key
 from billing_worker.billing.states import AttemptStatus, CycleStatus
 from billing_worker.store.db import Executor, columns
 
@@ -91,6 +91,22 @@ async def adopt_orphans(db: Executor, payment_ids: Collection[str], *, now: date
     """Let cycles be booked whose schedule stands at PortOne already. Returns whose."""
     rows = await db.fetch("adopt_orphans", _ALL_SHARDS, list(payment_ids), now)
     return [row["payment_id"] for row in rows]
+
+
+async def adopt_skipped(
+    db: Executor, forgotten: Sequence[tuple[OurCycle, str]], *, now: datetime, actor: str
+) -> list[str]:
+    """Open an attempt that is only looked at, and taken back, on skipped cycles that have none open. Returns whose.
+
+    Each comes with the id of the schedule that PortOne has for it, or an empty one.
+    """
+    rows = [
+        (each.shard, each.cycle_id, each.payment_id, number, booking_key(each.payment_id, number), schedule_id)
+        for each, schedule_id in forgotten
+        for number in [each.attempts_count + 1]
+    ]
+    adopted = await db.fetch("adopt_skipped", *columns(rows, 6), now, actor)
+    return [row["payment_id"] for row in adopted]
 
 
 def _our_cycle(row: Mapping[str, Any]) -> OurCycle:

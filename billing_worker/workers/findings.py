@@ -4,13 +4,13 @@ A difference changes no verdict: it is named, shown and counted. What is wrong i
 orders, or by a person.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from enum import Enum
 
 import structlog
 
-from billing_worker.billing.comparison import STRANGERS, WORTH_A_LOOK, Difference, DifferenceClass
+from billing_worker.billing.comparison import ADOPTABLE, STRANGERS, WORTH_A_LOOK, Difference, DifferenceClass
 from billing_worker.clock import Clock
 from billing_worker.store import differences, positions
 from billing_worker.store.db import Executor
@@ -46,8 +46,9 @@ class Findings:
         self._tallied_at = float("-inf")
 
     async def note(self, found: Sequence[Difference]) -> None:
-        """Order the looks and write the differences; somebody is woken for each that is new and not a stranger's."""
+        """Have put right what can be, and write the differences; somebody is woken for each new one of ours."""
         # The looks first: a kill between the two has them ordered again by the next comparison.
+        await self._adopt({each.payment_id: each.schedule_id for each in found if each.difference_class in ADOPTABLE})
         await self._order_looks({each.payment_id for each in found if each.difference_class in WORTH_A_LOOK})
         new = await differences.note_differences(self._claims, found, now=self._clock.now(), actor=self._actor)
         for each in new:
@@ -77,6 +78,18 @@ class Findings:
         counts = await differences.count_differences(self._claims)
         for each in DifferenceClass:
             self._metrics.differences.labels(each.value).set(counts.get(each, 0))
+
+    async def _adopt(self, schedule_ids: Mapping[str, str]) -> None:
+        """Give what PortOne has of ours, and nothing here follows, somebody who does. By payment id."""
+        if not schedule_ids:
+            return
+        now = self._clock.now()
+        await differences.adopt_orphans(self._claims, schedule_ids, now=now)
+        ours = await differences.our_cycles(self._claims, schedule_ids)
+        forgotten = [(each, schedule_ids[each.payment_id]) for each in ours.values() if each.forgotten]
+        for payment_id in await differences.adopt_skipped(self._claims, forgotten, now=now, actor=self._actor):
+            log.error("attempt.adopted", payment_id=payment_id)
+            self._ring()
 
     async def _order_looks(self, payment_ids: set[str]) -> None:
         if not payment_ids:

@@ -12,7 +12,7 @@ from itertools import islice
 import structlog
 
 from billing_worker.billing import comparison
-from billing_worker.billing.comparison import STRANGERS, Difference, DifferenceClass
+from billing_worker.billing.comparison import STRANGERS, Difference
 from billing_worker.billing.outcomes import Schedule, ScheduleLook, Unanswered
 from billing_worker.clock import Clock
 from billing_worker.portone import schedules
@@ -181,10 +181,7 @@ class ScheduleComparer:
         mine = (await differences.our_cycles(self._claims, [seen.payment_id])).get(seen.payment_id)
         if not isinstance(again, Schedule):
             return comparison.missing_schedule(mine, again) if mine else ()
-        still = comparison.compare_schedule(mine, again)
-        if mine and mine.bookable and any(one.difference_class is DifferenceClass.SCHEDULE_ORPHAN for one in still):
-            await differences.adopt_orphans(self._claims, [mine.payment_id], now=self._clock.now())
-        return still
+        return comparison.compare_schedule(mine, again)
 
     async def _missing(self, day: _Slice, reading: Reading, deadline: float) -> list[Difference]:
         """Our bookings of the day that PortOne did not list."""

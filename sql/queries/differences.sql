@@ -105,3 +105,42 @@ SET claimable_at = $3
 WHERE c.shard = ANY ($1::smallint[]) AND c.payment_id = ANY ($2::text[]) AND c.status = 'due' AND c.mode = 'schedule'
   AND c.due_at > $3 AND c.claimable_at >= c.due_at AND c.declines_count = 0
 RETURNING c.payment_id;
+
+-- name: adopt_skipped
+-- A period was skipped while PortOne has a payment or a schedule for it that nothing here knows of: a failover has lost the attempt.
+-- One is opened in its place, as a booking that is to be taken back. Of a request it has the billing key, by which PortOne is asked,
+-- and is never sent; its looks find the schedule and revoke it, or find the money.
+WITH skipped AS MATERIALIZED (
+    SELECT c.shard, c.cycle_id, c.subscription_id, c.payment_id, c.amount_minor, c.currency, c.due_at, i.attempt_number,
+           i.idempotency_key, i.schedule_id, CASE s.status WHEN 'cancelled' THEN 'cancelled' ELSE 'skipped' END AS revoke_reason,
+           convert_to(json_build_object('billingKey', s.billing_key)::text, 'UTF8') AS request_body
+    FROM unnest($1::smallint[], $2::bigint[], $3::text[], $4::integer[], $5::text[], $6::text[])
+        AS i (shard, cycle_id, payment_id, attempt_number, idempotency_key, schedule_id)
+    JOIN billing.cycles c ON c.shard = i.shard AND c.cycle_id = i.cycle_id
+    JOIN billing.subscriptions s ON s.shard = c.shard AND s.subscription_id = c.subscription_id
+    WHERE c.payment_id = i.payment_id AND c.status = 'skipped' AND c.attempts_count = i.attempt_number - 1
+      AND NOT EXISTS (SELECT 1 FROM billing.attempts o
+                      WHERE o.shard = c.shard AND o.cycle_id = c.cycle_id AND o.status = 'open')
+    ORDER BY c.shard, c.cycle_id
+    FOR NO KEY UPDATE OF c
+), counted AS (
+    UPDATE billing.cycles c SET attempts_count = k.attempt_number
+    FROM skipped k
+    WHERE c.shard = k.shard AND c.cycle_id = k.cycle_id
+), opened AS (
+    INSERT INTO billing.attempts (shard, cycle_id, subscription_id, attempt_number, payment_id, idempotency_key, amount_minor,
+                                  currency, request_body, request_sha256, opened_at, last_sent_at, look_at, worker, time_to_pay,
+                                  schedule_id, revoke_reason)
+    SELECT shard, cycle_id, subscription_id, attempt_number, payment_id, idempotency_key, amount_minor, currency, request_body,
+           sha256(request_body), $7, $7, $7, $8, due_at, nullif(schedule_id, ''), revoke_reason
+    FROM skipped
+    RETURNING shard, subscription_id, cycle_id, attempt_id, payment_id, amount_minor, currency
+), entered AS (
+    INSERT INTO billing.ledger (shard, subscription_id, kind, cycle_id, attempt_id, payment_id, amount_minor, currency, code, source,
+                                actor, recorded_at, sequence, previous_hash, entry_hash)
+    SELECT shard, subscription_id, 'intent', cycle_id, attempt_id, payment_id, amount_minor, currency, 'adopted', 'look', $8,
+           clock_timestamp(), 0, '', ''
+    FROM opened
+    ORDER BY shard, subscription_id, cycle_id
+)
+SELECT payment_id FROM opened;

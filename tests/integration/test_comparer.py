@@ -6,6 +6,7 @@ from datetime import timedelta
 import pytest
 
 from billing_worker.billing.comparison import COMPARED_IN
+from billing_worker.store import cycles
 from billing_worker.workers.findings import Passed
 from tests.builders import eventually
 from tests.conftest import DatabaseUrls
@@ -114,6 +115,27 @@ async def test_a_payment_on_a_cycle_that_was_never_tried_is_named(rig: Rig) -> N
     assert found == [("paid_unknown", of)]
     assert (await rig.cycle())["status"] == "paid"
     assert adopted == []
+
+
+async def test_a_payment_of_a_skipped_cycle_that_was_never_tried_is_adopted(rig: Rig) -> None:
+    # given
+    of = await rig.owe()
+    await pay(rig, of)
+    now = rig.clock.now()
+    await cycles.skip_cycle(rig.database.claims, of, reason="goodwill", actor="kim", now=now, recheck_at=now)
+    await rig.pass_time(minutes=10)
+
+    # when
+    found = await compare(rig)
+    await rig.reconcile()
+    await rig.pass_time(minutes=10)
+    afterwards = await compare(rig)
+
+    # then
+    assert found == [("paid_unknown", of)]
+    assert (await rig.cycle())["status"] == "paid"
+    assert afterwards == []
+    assert await rig.kinds() == ["skipped", "intent", "mismatch", "paid"]
 
 
 async def test_a_decline_that_turned_out_paid_is_a_late_flip_and_corrected(rig: Rig) -> None:

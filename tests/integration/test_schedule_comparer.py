@@ -129,15 +129,8 @@ async def test_a_schedule_of_another_system_is_foreign_and_left_alone(rig: Rig) 
 async def test_a_schedule_on_a_cycle_that_is_over_is_an_orphan(rig: Rig) -> None:
     # given
     of = await rig.owe()
-    await cycles.skip_cycle(
-        rig.database.claims,
-        of,
-        reason="goodwill",
-        actor="kim",
-        now=rig.clock.now(),
-        recheck_at=rig.clock.now() + timedelta(minutes=10),
-    )
     await schedule(rig, of, AHEAD)
+    await rig.admin.execute("UPDATE billing.cycles SET status = 'given_up'")
 
     # when
     found = await compare_schedules(rig)
@@ -146,7 +139,66 @@ async def test_a_schedule_on_a_cycle_that_is_over_is_an_orphan(rig: Rig) -> None
     what = await rig.admin.fetchval("SELECT what FROM billing.differences")
     assert found == [("schedule_orphan", of)]
     assert "revoke it" in what
+    assert await rig.attempts() == []
+
+
+async def test_the_schedule_of_a_skipped_cycle_is_adopted_and_taken_back(rig: Rig) -> None:
+    # given
+    of = await skipped(rig)
+    await schedule(rig, of, AHEAD)
+
+    # when
+    found = await compare_schedules(rig)
+    await rig.reconcile()
+    afterwards = await compare_schedules(rig)
+
+    # then
+    [there] = (await rig.ask("GET", "/schedules"))["schedules"]
+    assert found == [("schedule_orphan", of)]
+    assert there["status"] == "REVOKED"
+    assert (await rig.attempt())["status"] == "revoked"
     assert (await rig.cycle())["status"] == "skipped"
+    assert afterwards == []
+    assert await rig.kinds() == ["skipped", "intent", "mismatch", "revoked"]
+
+
+async def test_what_is_adopted_is_never_sent(rig: Rig) -> None:
+    # given
+    of = await skipped(rig)
+    await schedule(rig, of, AHEAD)
+    await compare_schedules(rig)
+    sent = len(await rig.posts())
+    await rig.ask("POST", "/reset")
+
+    # when
+    for _ in range(6):
+        await rig.reconcile_after(minutes=30)
+
+    # then
+    assert (sent, await rig.posts()) == (1, [])
+    assert (await rig.attempt())["status"] == "revoked"
+
+
+async def test_a_cycle_is_adopted_once(rig: Rig) -> None:
+    # given
+    of = await skipped(rig)
+    await schedule(rig, of, AHEAD)
+
+    # when
+    await compare_schedules(rig)
+    await compare_schedules(rig)
+
+    # then
+    assert len(await rig.attempts()) == 1
+
+
+async def skipped(rig: Rig) -> str:
+    """A cycle that a person has skipped, and that was never tried as far as we know."""
+    of = await rig.owe()
+    now = rig.clock.now()
+    recheck_at = now + timedelta(minutes=10)
+    await cycles.skip_cycle(rig.database.claims, of, reason="goodwill", actor="kim", now=now, recheck_at=recheck_at)
+    return of
 
 
 async def test_an_orphan_of_a_cycle_that_waits_to_be_booked_is_adopted(rig: Rig) -> None:

@@ -197,6 +197,27 @@ def test_a_schedule_is_named_by_what_differs(ours: OurCycle | None, schedule: Sc
     assert names(compare_schedule(ours, schedule)) == expected
 
 
+@pytest.mark.parametrize(
+    ("ours", "remedy"),
+    [
+        (a_cycle(CycleStatus.DUE), "booked again"),
+        (a_cycle(CycleStatus.SKIPPED, attempt_status=None), "to be taken back"),
+        (a_cycle(CycleStatus.PAID), "in PortOne's console"),
+    ],
+)
+def test_an_orphan_says_what_becomes_of_it(ours: OurCycle, remedy: str) -> None:
+    [orphan] = compare_schedule(ours, a_schedule())
+
+    assert remedy in orphan.what
+
+
+def test_a_skipped_cycle_is_forgotten_unless_its_attempt_is_still_followed() -> None:
+    assert a_cycle(CycleStatus.SKIPPED, attempt_status=None).forgotten
+    assert a_cycle(CycleStatus.SKIPPED, attempt_status=AttemptStatus.REVOKED).forgotten
+    assert not a_cycle(CycleStatus.SKIPPED, attempt_status=AttemptStatus.OPEN).forgotten
+    assert not a_cycle(CycleStatus.GIVEN_UP, attempt_status=AttemptStatus.DECLINED).forgotten
+
+
 @given(ours=st.one_of(st.none(), cycles), status=statuses)
 def test_a_schedule_that_may_charge_what_is_not_booked_is_never_passed_over(ours: OurCycle | None, status: str) -> None:
     found = compare_schedule(ours, a_schedule(status))
