@@ -1,6 +1,6 @@
 """The daemon: builds everything once, rings the sweeps, and drains on SIGTERM.
 
-APScheduler only rings; rows decide. The first SIGTERM ends claiming and lets what is in flight finish and be written;
+The bells only ring; rows decide. The first SIGTERM ends claiming and lets what is in flight finish and be written;
 the second leaves at once, which the database survives as it survives a kill.
 """
 
@@ -15,7 +15,6 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from datetime import timedelta
 
 import structlog
-from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 from billing_worker import bounds, telemetry, web, webhooks
 from billing_worker.clock import SystemClock
@@ -29,6 +28,7 @@ from billing_worker.store.db import Database, Executor
 from billing_worker.store.deployment import Acceptance
 from billing_worker.webhooks import InboxWriter
 from billing_worker.workers import fitness
+from billing_worker.workers.bells import Bells
 from billing_worker.workers.booker import Booker
 from billing_worker.workers.charger import Charger, slots_for
 from billing_worker.workers.collector import Collector
@@ -114,7 +114,7 @@ class Daemon:
         )
         self._reconcile_bell = Doorbell(lambda: self._sweep("reconcile").ring())
         self._listen_bell = Doorbell(lambda: self._sweep("listen").ring())
-        self._sweeps = self._make_sweeps(portone)
+        self._sweeps = self._make_sweeps(portone, acceptance)
         self._inbox: InboxWriter | None = None
         self._stop = asyncio.Event()
 
@@ -156,19 +156,19 @@ class Daemon:
         # These two first: no database is known, no clock trusted and no order heard before them.
         for sweep in self._sweeps[:2]:
             await sweep.ring()
-        scheduler = self._start_bells()
-        bells = [asyncio.create_task(bell.run()) for bell in (self._reconcile_bell, self._listen_bell)]
+        bells = self._start_bells()
+        doorbells = [asyncio.create_task(bell.run()) for bell in (self._reconcile_bell, self._listen_bell)]
         try:
             systemd.ready("collecting")
             log.info("daemon.started", worker=self.name, schema=migrate.newest_version())
             await self._until_stopped(systemd)
             systemd.stopping("finishing what is in flight")
-            scheduler.pause()
+            bells.pause()
             return await self._drain()
         finally:
-            scheduler.shutdown(wait=False)
-            for bell in bells:
-                bell.cancel()
+            bells.stop()
+            for doorbell in doorbells:
+                doorbell.cancel()
             await self._settler.stop()
 
     @asynccontextmanager
@@ -222,21 +222,13 @@ class Daemon:
         log.info("daemon.drained")
         return EXIT_DRAINED
 
-    def _start_bells(self) -> AsyncIOScheduler:
-        scheduler = AsyncIOScheduler(timezone="UTC")
+    def _start_bells(self) -> Bells:
+        bells = Bells(self._clock)
         for sweep in self._sweeps:
-            seconds = WATCH_SECONDS if sweep.name in {"sentry", "watch"} else self._settings.sweep_seconds
-            scheduler.add_job(
-                sweep.ring,
-                "interval",
-                seconds=seconds,
-                next_run_time=self._clock.now(),
-                misfire_grace_time=None,
-                coalesce=True,
-                max_instances=1,
-            )
-        scheduler.start()
-        return scheduler
+            watches = sweep.name in {"sentry", "watch"}
+            bells.add(sweep.ring, seconds=WATCH_SECONDS if watches else self._settings.sweep_seconds)
+        bells.start()
+        return bells
 
     def _make_verdicts(self) -> Verdicts:
         return Verdicts(
@@ -257,6 +249,7 @@ class Daemon:
             clock=self._clock,
             metrics=self.metrics,
             rules=bounds.charging_rules(self._settings),
+            gate=self._gate,
             actor=self.name,
         )
 
@@ -294,7 +287,7 @@ class Daemon:
     def _sweep(self, name: str) -> Sweep:
         return next(sweep for sweep in self._sweeps if sweep.name == name)
 
-    def _make_sweeps(self, portone: PortOneClient) -> list[Sweep]:
+    def _make_sweeps(self, portone: PortOneClient, acceptance: Acceptance) -> list[Sweep]:
         settings, claims = self._settings, self._database.claims
         renewer = Renewer(
             claims,
@@ -316,7 +309,9 @@ class Daemon:
             "renew": renewer,
             "charge": self._charger,
             "reconcile": self._reconciler,
-            "listen": Listener(claims, self._clock, self.metrics, ring=self._reconcile_bell.press),
+            "listen": Listener(
+                claims, self._clock, self.metrics, ring=self._reconcile_bell.press, database_moved=acceptance.refusal
+            ),
         }
         workers |= bounds.pullers(
             settings, claims, portone, self._clock, self.metrics, ring=self._reconcile_bell.press, actor=self.name

@@ -40,8 +40,15 @@ CREATE FUNCTION billing.keep_price() RETURNS trigger
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
 BEGIN
+    IF NEW.status = 'paid' AND OLD.status <> 'paid' AND NEW.mode = 'schedule' AND NEW.order_name = OLD.order_name
+       AND EXISTS (SELECT 1 FROM billing.attempts a
+                   WHERE a.shard = NEW.shard AND a.cycle_id = NEW.cycle_id AND a.time_to_pay IS NOT NULL
+                     AND a.amount_minor = NEW.amount_minor) THEN
+        RETURN NEW;
+    END IF;
     RAISE EXCEPTION 'the price of cycle % (%, %) is no longer open to change', NEW.cycle_id, NEW.mode, NEW.status
-        USING ERRCODE = 'restrict_violation', HINT = 'Only a cycle of schedule mode that is due takes another price.';
+        USING ERRCODE = 'restrict_violation',
+              HINT = 'Only a cycle of schedule mode takes another price: while it is due, or that of the booking that paid it.';
 END
 $$;
 
@@ -249,11 +256,17 @@ CREATE TABLE billing.cycles (
     held_reason text,
     paid_at timestamp with time zone,
     created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    adopted boolean DEFAULT false NOT NULL,
+    CONSTRAINT cycles_adopted CHECK (((NOT adopted) OR (mode = 'schedule'::text))),
     CONSTRAINT cycles_amount CHECK (((amount_minor >= 1) AND (amount_minor <= 1000000000))),
     CONSTRAINT cycles_held CHECK (((status <> 'held'::text) OR (held_reason IS NOT NULL))),
     CONSTRAINT cycles_mode CHECK ((mode = ANY (ARRAY['charge'::text, 'schedule'::text]))),
     CONSTRAINT cycles_paid CHECK (((status = 'paid'::text) = (paid_at IS NOT NULL))),
-    CONSTRAINT cycles_payment_id_form CHECK ((payment_id ~ '^[0-9a-z]{30}$'::text)),
+    CONSTRAINT cycles_payment_id_form CHECK (
+CASE
+    WHEN adopted THEN (payment_id ~ '^[A-Za-z0-9_-]{6,64}$'::text)
+    ELSE (payment_id ~ '^[0-9a-z]{30}$'::text)
+END),
     CONSTRAINT cycles_period CHECK ((period_end_on > period_start_on)),
     CONSTRAINT cycles_status CHECK ((status = ANY (ARRAY['due'::text, 'collecting'::text, 'paid'::text, 'given_up'::text, 'held'::text, 'skipped'::text])))
 )

@@ -267,6 +267,7 @@ def _senders(
         clock=rig.clock,
         metrics=metrics,
         rules=rig.rules,
+        gate=gate,
         actor=name,
     )
     collector = Collector(

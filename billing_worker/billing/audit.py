@@ -6,7 +6,7 @@ it cannot tell from a true one: only PortOne's records can.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from billing_worker.billing.ledger import StoredEntry
@@ -42,14 +42,6 @@ class AttemptFacts:
     pg_tx_id: str | None
     booking: bool = False
 
-    @property
-    def may_cost_otherwise(self) -> bool:
-        """Whether its cycle may have another price than it.
-
-        A booking that came to nothing may have been made before the price changed.
-        """
-        return self.booking and self.status not in {AttemptStatus.OPEN, AttemptStatus.PAID}
-
 
 def disagreements(
     cycles: Iterable[CycleFacts], attempts: Iterable[AttemptFacts], entries: Iterable[StoredEntry]
@@ -57,10 +49,11 @@ def disagreements(
     """In what they differ, in words. All of each subscription's must be shown, of a shard or of a part of it."""
     cycle_of = {cycle.cycle_id: cycle for cycle in cycles}
     attempt_of = {attempt.attempt_id: attempt for attempt in attempts}
+    repriced = _may_cost_otherwise(attempt_of.values())
     of_cycle: dict[int, list[StoredEntry]] = defaultdict(list)
     of_attempt: dict[int, list[StoredEntry]] = defaultdict(list)
     for entry in entries:
-        for fault in _entry_faults(entry, cycle_of, attempt_of):
+        for fault in _entry_faults(entry, cycle_of, attempt_of, repriced):
             yield f"subscription {entry.subscription_id}, entry {entry.sequence} ({entry.kind}): {fault}"
         if entry.cycle_id is not None:
             of_cycle[entry.cycle_id].append(entry)
@@ -71,12 +64,31 @@ def disagreements(
         faults = _cycle_faults(cycle, of_cycle[cycle.cycle_id], attempted=cycle.cycle_id in paid_attempts)
         yield from (f"payment {cycle.payment_id}: {fault}" for fault in faults)
     for attempt in attempt_of.values():
-        faults = _attempt_faults(attempt, cycle_of[attempt.cycle_id], of_attempt[attempt.attempt_id])
+        priced = attempt.attempt_id not in repriced
+        faults = _attempt_faults(attempt, cycle_of[attempt.cycle_id], of_attempt[attempt.attempt_id], priced=priced)
         yield from (f"payment {attempt.payment_id}, attempt {attempt.attempt_id}: {fault}" for fault in faults)
 
 
+def _may_cost_otherwise(attempts: Collection[AttemptFacts]) -> frozenset[int]:
+    """The attempts whose cycle may have another price than they.
+
+    A booking that came to nothing may have been made before the price changed. Where such a one turned out paid, the
+    cycle costs what it did, and what was tried after it without success cost otherwise.
+    """
+    paid_by_booking = {each.cycle_id for each in attempts if each.booking and each.status == AttemptStatus.PAID}
+    return frozenset(
+        each.attempt_id
+        for each in attempts
+        if each.status not in {AttemptStatus.OPEN, AttemptStatus.PAID}
+        and (each.booking or each.cycle_id in paid_by_booking)
+    )
+
+
 def _entry_faults(
-    entry: StoredEntry, cycles: Mapping[int, CycleFacts], attempts: Mapping[int, AttemptFacts]
+    entry: StoredEntry,
+    cycles: Mapping[int, CycleFacts],
+    attempts: Mapping[int, AttemptFacts],
+    repriced: Collection[int],
 ) -> Iterator[str]:
     """What an entry says otherwise than the cycle and the attempt that it names."""
     if entry.kind in _OF_ATTEMPTS | {EntryKind.REFUNDED} and (entry.cycle_id is None or entry.attempt_id is None):
@@ -88,7 +100,7 @@ def _entry_faults(
         yield "its cycle is not one of the subscription's"
         return
     attempt = None if entry.attempt_id is None else attempts.get(entry.attempt_id)
-    yield from _differences(entry, cycle, "the cycle's", priced=not (attempt and attempt.may_cost_otherwise))
+    yield from _differences(entry, cycle, "the cycle's", priced=entry.attempt_id not in repriced)
     if entry.attempt_id is None:
         return
     if attempt is None or attempt.cycle_id != entry.cycle_id:
@@ -125,10 +137,12 @@ def _cycle_faults(cycle: CycleFacts, entries: Sequence[StoredEntry], *, attempte
         yield f"{refunded} is refunded of {collected} that were paid"
 
 
-def _attempt_faults(attempt: AttemptFacts, cycle: CycleFacts, entries: Sequence[StoredEntry]) -> Iterator[str]:
+def _attempt_faults(
+    attempt: AttemptFacts, cycle: CycleFacts, entries: Sequence[StoredEntry], *, priced: bool
+) -> Iterator[str]:
     if attempt.subscription_id != cycle.subscription_id or attempt.payment_id != cycle.payment_id:
         yield "its subscription or payment id is not the cycle's"
-    same_amount = attempt.amount_minor == cycle.amount_minor or attempt.may_cost_otherwise
+    same_amount = attempt.amount_minor == cycle.amount_minor or not priced
     if not same_amount or attempt.currency != cycle.currency:
         yield "its amount or currency is not the cycle's"
     kinds = [entry.kind for entry in entries]

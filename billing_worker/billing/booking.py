@@ -10,7 +10,6 @@ from datetime import UTC, datetime, timedelta
 
 from billing_worker.billing import charging, outcomes
 from billing_worker.billing.charging import (
-    LOOKS_BEFORE_DOUBT,
     ChargingRules,
     Contradiction,
     Resend,
@@ -122,7 +121,7 @@ def weigh_booking(
         case Payment() if payment.status in outcomes.PAYMENT_PAID:
             return _paid(attempt, schedule, payment, rules)
         case Payment() if payment.status not in outcomes.PAYMENT_FAILED:
-            return _wait(attempt, now, rules, f"payment is {payment.status}")
+            return _pending(attempt, schedule, payment, asked_at=asked_at, now=now, rules=rules)
         case Payment() | Absent():
             return _weigh_unpaid(attempt, schedule, payment, answer, asked_at=asked_at, now=now, rules=rules)
 
@@ -130,11 +129,40 @@ def weigh_booking(
 def _paid(
     attempt: Attempt, schedule: ScheduleLook, payment: Payment, rules: ChargingRules
 ) -> Paid | Contradiction | Voided:
-    """The money, or in what it is not ours. A person who has skipped the period was shown that already."""
+    """The money, or in what it is not ours. Of a period that is skipped a person is told once, and then it ends."""
     compared = charging.compared(attempt, payment, rules)
-    decided = isinstance(compared, Contradiction) and attempt.cycle_status is CycleStatus.SKIPPED
+    if isinstance(compared, Paid) or attempt.cycle_status is not CycleStatus.SKIPPED:
+        return compared
     ended = isinstance(schedule, Schedule) and schedule.status in _ENDED_UNPAID | outcomes.SCHEDULE_SUCCEEDED
-    return Voided() if decided and (ended or isinstance(schedule, Absent)) else compared
+    if not ended and not isinstance(schedule, Absent):
+        return compared
+    # Whoever skipped it after that was said knew what there is.
+    return Voided() if attempt.contradiction == compared.what else Voided(compared.what)
+
+
+def _pending(
+    attempt: Attempt,
+    schedule: ScheduleLook,
+    payment: Payment,
+    *,
+    asked_at: datetime,
+    now: datetime,
+    rules: ChargingRules,
+) -> Wait | Contradiction | Revoke:
+    """A payment that may still be paid, so that nothing ends here.
+
+    A schedule that waits may be taken back all the same: PortOne refuses where it has begun. One that has ended
+    beside a payment that goes on pending long after its time is a person's to look at.
+    """
+    if not isinstance(schedule, Schedule):
+        return _wait(attempt, now, rules, f"payment is {payment.status}")
+    waiting = schedule.status in outcomes.SCHEDULE_WAITING
+    if waiting and attempt.revoke_reason is not None and schedule.payment_id == attempt.payment_id:
+        return Revoke(schedule.schedule_id)
+    over_at = max(_time_to_pay(attempt), schedule.time_to_pay, payment.changed_at)
+    if schedule.status in _ENDED_UNPAID and asked_at >= over_at + rules.book_lost_after:
+        return Contradiction(f"its schedule is {schedule.status}, and its payment goes on being {payment.status}")
+    return _wait(attempt, now, rules, f"payment is {payment.status}")
 
 
 def _weigh_unpaid(
@@ -154,7 +182,7 @@ def _weigh_unpaid(
         case Schedule() if schedule.status in outcomes.SCHEDULE_WAITING:
             return _scheduled(attempt, schedule, now=now, rules=rules)
         case Schedule() if schedule.status not in _ENDED_UNPAID:
-            return _begun(attempt, schedule, now=now, rules=rules)
+            return _begun(attempt, schedule, asked_at=asked_at, now=now, rules=rules)
         case Schedule():
             # A person may have brought it forward at PortOne.
             charged_from = min(_time_to_pay(attempt), schedule.time_to_pay)
@@ -183,9 +211,13 @@ def _scheduled(attempt: Attempt, schedule: Schedule, *, now: datetime, rules: Ch
     return Wait(over_at, "PortOne has not charged yet")
 
 
-def _begun(attempt: Attempt, schedule: Schedule, *, now: datetime, rules: ChargingRules) -> Wait | Contradiction:
+def _begun(
+    attempt: Attempt, schedule: Schedule, *, asked_at: datetime, now: datetime, rules: ChargingRules
+) -> Wait | Contradiction:
     """PortOne charges, or has charged. What we do not know the status of may be either."""
-    if schedule.status in outcomes.SCHEDULE_SUCCEEDED and attempt.looks >= LOOKS_BEFORE_DOUBT:
+    # By its time and not by looks: most of those were made while it waited, and are no reason to doubt.
+    late = asked_at >= schedule.time_to_pay + rules.book_lost_after
+    if schedule.status in outcomes.SCHEDULE_SUCCEEDED and late:
         return Contradiction("PortOne says that its schedule succeeded and shows no payment")
     return _wait(attempt, now, rules, f"schedule is {schedule.status}")
 

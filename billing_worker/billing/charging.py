@@ -122,7 +122,13 @@ def next_step(cycle: ClaimedCycle, rules: ChargingRules, now: datetime) -> NextS
 
 @dataclass(frozen=True, slots=True)
 class Voided:
-    """PortOne knew nothing of the attempt for a whole day after its last possible send."""
+    """PortOne knew nothing of the attempt for a whole day after its last possible send.
+
+    Or it has money that is not what was asked for, of a period that a person has skipped: contradiction is what the
+    person must be told of it.
+    """
+
+    contradiction: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,9 @@ from billing_worker.billing.states import AttemptStatus, CycleStatus, Mode, Subs
 SHARDS = 64
 ATTEMPT_NUMBER_MAX = 9999  # what fits the four digits of an idempotency key
 
+# PortOne takes no shorter one. A payment_id of ours makes a longer key by itself; one that a merchant gave may not.
+IDEMPOTENCY_KEY_CHARS_MIN = 16
+
 
 def shard_of(business_key: str) -> int:
     """The shard, 0–63, of a subscription: stable for ever, the same on every machine."""
@@ -36,13 +39,18 @@ def payment_id(*, store_id: str, business_key: str, period_start_on: date, corre
 def idempotency_key(cycle_payment_id: str, attempt_number: int) -> str:
     """The key of one attempt, without the double quotes that the header wants. PortOne remembers it for three hours."""
     assert 1 <= attempt_number <= ATTEMPT_NUMBER_MAX
-    return f"{cycle_payment_id}-g{attempt_number:04d}"
+    return _numbered(f"{cycle_payment_id}-g", attempt_number)
 
 
 def booking_key(cycle_payment_id: str, attempt_number: int) -> str:
     """The key of one booking: never a charge's, or a charge that follows a lost row would come under its bytes."""
     assert 1 <= attempt_number <= ATTEMPT_NUMBER_MAX
-    return f"{cycle_payment_id}-s{attempt_number:04d}"
+    return _numbered(f"{cycle_payment_id}-s", attempt_number)
+
+
+def _numbered(stem: str, number: int) -> str:
+    """The number behind the stem, with as many zeros as make the key long enough."""
+    return f"{stem}{number:0{max(4, IDEMPOTENCY_KEY_CHARS_MIN - len(stem))}d}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +116,7 @@ class Attempt:
     time_to_pay: datetime | None = None  # when PortOne shall charge by itself: then the attempt is a booking
     schedule_id: str | None = None  # PortOne's name of the booking, once it is known
     revoke_reason: str | None = None  # why the booking shall be taken back, when it shall
+    contradiction: str | None = None  # in what PortOne's record differs, as a person has been told
 
     def __repr__(self) -> str:
         # The request body holds the billing key, so it is never shown.

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from billing_worker.billing import outcomes
+from billing_worker.billing.model import IDEMPOTENCY_KEY_CHARS_MIN
 from billing_worker.billing.outcomes import Absent, Cancellation, Look, Payment, Unanswered
 
 _DONE = "SUCCEEDED"
@@ -83,7 +84,9 @@ def propose(
 
 def idempotency_key(payment_id: str, *, refunded_minor: int, amount_minor: int) -> str:
     """The key of one refund: the same for the same sum on the same rest."""
-    return f"{payment_id}-r{refunded_minor}x{amount_minor}"
+    stem = f"{payment_id}-r{refunded_minor}x"
+    # A payment_id that a merchant gave may be so short that the key would be.
+    return f"{stem}{amount_minor:0{max(1, IDEMPOTENCY_KEY_CHARS_MIN - len(stem))}d}"
 
 
 def _of_paid(

@@ -157,6 +157,10 @@ def _cycle_after(
     policy: DunningPolicy,
     declined: bool,
 ) -> _CycleEnd:
+    if isinstance(verdict, Voided) and verdict.contradiction:
+        what = bounded(verdict.contradiction, MESSAGE_CHARS_MAX)
+        entry = Entry(EntryKind.MISMATCH, Source.LOOK, code="mismatch", message=what)
+        return _CycleEnd(CycleStatus.HELD, (entry,), held_reason=what)
     if attempt.cycle_status is CycleStatus.HELD:
         # A person has been asked to decide; a verdict does not take that away.
         return _CycleEnd(CycleStatus.HELD, held_reason="held while an attempt ended unpaid")

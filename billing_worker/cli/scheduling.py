@@ -1,4 +1,4 @@
-"""The commands about bookings: what PortOne is to charge by itself, and taking one back.
+"""The commands about bookings: what PortOne is to charge by itself, taking one back, and taking over a merchant's own.
 
 A booking is taken back by a running worker, which asks PortOne by the schedule's own id; these commands only say so.
 """
@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from billing_worker.cli import output
+from billing_worker.cli import output, taking_over
 from billing_worker.cli.exits import Exit, Failure
 from billing_worker.cli.options import AsJson, By, Limit, PaymentId, Reason, actor
 
 if TYPE_CHECKING:
     from billing_worker.store.db import Database
 
-app = typer.Typer(no_args_is_help=True, help="Schedules: what is booked at PortOne, and taking one back.")
+app = typer.Typer(no_args_is_help=True, help="Schedules: what is booked at PortOne; taking one back, or over.")
+app.command("import")(taking_over.import_schedules)
 
 _COLUMNS: tuple[output.Column, ...] = (
     ("subscription", "business_key"),

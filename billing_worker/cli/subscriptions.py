@@ -128,7 +128,7 @@ def import_file(
     from billing_worker.billing.intake import Intake
     from billing_worker.cli.importing import Rules
 
-    text = decoded(_file_bytes(file, FILE_BYTES_MAX))
+    text = decoded(file_bytes(file, FILE_BYTES_MAX))
     intake = Intake((), (text,)) if isinstance(text, Fault) else _read(text, pg)
     _bring_in(intake, rules=Rules(collect_past=collect_past), dry_run=dry_run, as_json=as_json, of_file=True)
 
@@ -273,12 +273,13 @@ def _billing_key(file: str | None) -> str:
             )
         return str(typer.prompt("Billing key (not shown)", hide_input=True, err=True)).strip()
     try:
-        return _file_bytes(file, KEY_BYTES_MAX).decode().rstrip("\r\n")
+        return file_bytes(file, KEY_BYTES_MAX).decode().rstrip("\r\n")
     except UnicodeDecodeError:
         raise Failure(Exit.REFUSED, "input", "the billing key's file is not UTF-8 text") from None
 
 
-def _file_bytes(file: str, bytes_max: int) -> bytes:
+def file_bytes(file: str, bytes_max: int) -> bytes:
+    """The content of a file, or of stdin. Raises Failure."""
     try:
         if file == STDIN:
             content = sys.stdin.buffer.read(bytes_max + 1)

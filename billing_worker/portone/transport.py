@@ -70,7 +70,8 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send the request once. Raises httpx.TransportError for every failure of the network.
 
-        The extension `in_time`, where there is one, is asked when a body is about to be written and nothing has left.
+        The extension `in_time`, where there is one, is asked when the request is about to be written and nothing of it
+        has left.
         """
         try:
             async with self._session.request(
@@ -79,6 +80,8 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
                 yarl.URL(str(request.url), encoded=True),
                 headers=[(name.decode("ascii"), value.decode("ascii")) for name, value in request.headers.raw],
                 data=_body(request),
+                # A request without a body has no type; an empty one would be given aiohttp's.
+                skip_auto_headers=["Content-Type"],
                 allow_redirects=False,
                 timeout=_timeout(request),
             ) as answer:
@@ -93,12 +96,12 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         await self._session.close()
 
 
-def _body(request: httpx.Request) -> _PunctualBody | None:
-    return _PunctualBody(request.content, request.extensions.get("in_time", _always)) if request.content else None
-
-
-def _always() -> bool:
-    return True
+def _body(request: httpx.Request) -> _PunctualBody | bytes | None:
+    """The body, be it an empty one where there is a time to keep: aiohttp looks nowhere else before it writes."""
+    in_time = request.extensions.get("in_time")
+    if in_time is None:
+        return request.content or None
+    return _PunctualBody(request.content, in_time)
 
 
 def _timeout(request: httpx.Request) -> aiohttp.ClientTimeout:

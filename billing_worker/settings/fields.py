@@ -114,6 +114,8 @@ def _rising(values: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 Seconds = Annotated[float, Field(gt=0, le=30 * 86_400, allow_inf_nan=False)]
+# Within this time of a send an attempt may be its sender's: look_soon and its like leave it alone.
+ATTEMPT_LEASE_SECONDS_MAX = 900
 Moments = Annotated[
     tuple[Annotated[int, Field(ge=1, le=30 * 86_400)], ...],
     BeforeValidator(_split),
@@ -217,7 +219,7 @@ class Settings(BaseSettings):
         30,
         description="After an intent no send may begin later than this: somebody else may by then be asking about it.",
     )
-    attempt_lease_seconds: Seconds = Field(
+    attempt_lease_seconds: Annotated[float, Field(gt=0, le=ATTEMPT_LEASE_SECONDS_MAX)] = Field(
         240,
         description="How long an open attempt belongs to the worker that opened it: the send window, the longest "
         "charge, the two looks after it and the writes (200 s by default), or two workers would work on it at once.",

@@ -239,6 +239,7 @@ def _attempt(row: asyncpg.Record) -> Attempt:
         time_to_pay=row["time_to_pay"],
         schedule_id=row["schedule_id"],
         revoke_reason=row["revoke_reason"],
+        contradiction=row["contradiction"],
     )
 
 

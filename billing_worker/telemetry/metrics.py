@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 from prometheus_client.process_collector import ProcessCollector
 
 BOOKING_OUTCOMES = ("booked", "refused", "no_verdict")
+REVOCATION_OUTCOMES = ("done", "already_processed", "already_revoked", "not_found", "refused", "no_verdict")
 CHARGE_OUTCOMES = ("paid", "declined", "refused", "no_verdict")
 
 # A card answers within a few seconds, PortOne gives up at about a minute, and we a little after it.
@@ -61,6 +62,9 @@ class Metrics:
         self.bookings = self._counter(
             "bookings_total", "Bookings tried, by what became of them; as for charges.", "outcome"
         )
+        self.revocations = self._counter(
+            "revocations_total", "Bookings that PortOne was asked to take back, by what became of it.", "outcome"
+        )
         self.booking_seconds = self._histogram(
             "booking_seconds", "From a booking's wait for its turn to its answer.", _CHARGE_SECONDS
         )
@@ -85,6 +89,8 @@ class Metrics:
             self.charges.labels(outcome=outcome)
         for outcome in BOOKING_OUTCOMES:
             self.bookings.labels(outcome=outcome)
+        for outcome in REVOCATION_OUTCOMES:
+            self.revocations.labels(outcome=outcome)
 
     def _about_what_waits(self) -> None:
         self.due_backlog = self._gauge("due_backlog", "Cycles that are due and not collected.")

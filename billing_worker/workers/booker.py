@@ -18,7 +18,9 @@ from billing_worker.billing.outcomes import (
     Declined,
     NoVerdict,
     Paid,
+    RefusalScope,
     Refused,
+    RevocationOutcome,
     ScheduleLook,
     Unanswered,
 )
@@ -29,6 +31,7 @@ from billing_worker.portone.client import PortOneClient
 from billing_worker.store import attempts
 from billing_worker.store.db import Pool
 from billing_worker.telemetry import Metrics
+from billing_worker.workers.gate import SendingGate
 from billing_worker.workers.verdicts import Verdicts
 
 log = structlog.get_logger()
@@ -46,9 +49,11 @@ class Booker:
         clock: Clock,
         metrics: Metrics,
         rules: ChargingRules,
+        gate: SendingGate,
         actor: str,
     ) -> None:
         self._portone = portone
+        self._gate = gate
         self._outcomes = outcomes
         self._verdicts = verdicts
         self._clock = clock
@@ -104,6 +109,11 @@ class Booker:
         """
         outcome = await schedules.revoke(self._portone, wanted.schedule_id)
         refused = isinstance(outcome, Refused)
+        self._metrics.revocations.labels(outcome=_label(outcome)).inc()
+        if isinstance(outcome, Refused) and outcome.scope is RefusalScope.CHANNEL:
+            # What refuses this refuses charges as well. That it is accepted says nothing of the channel.
+            log.error("channel.refused", error_type=outcome.error_type)
+            self._gate.channel_refused(outcome.error_type)
         # Whoever cancelled will be charged unless somebody mends what PortOne refuses.
         (log.error if refused else log.info)(
             "booking.not_taken_back" if refused else "booking.taken_back",
@@ -156,6 +166,16 @@ class Booker:
     async def _ask_later(self, attempt: Attempt, look_at: datetime | None) -> None:
         later = look_at or charging.next_look(attempt, now=self._clock.now(), rules=self._rules)
         await attempts.ask_again(self._outcomes, [(attempt, later)])
+
+
+def _label(outcome: RevocationOutcome) -> str:
+    match outcome:
+        case Refused():
+            return "refused"
+        case NoVerdict():
+            return "no_verdict"
+        case _:
+            return outcome.value
 
 
 def _word(outcome: object) -> str:

@@ -16,7 +16,7 @@ import structlog
 from billing_worker.billing import charging
 from billing_worker.billing.charging import BookAttempt, ChargingRules, Hold, NotYet, OpenAttempt, Skip
 from billing_worker.billing.model import Attempt, ClaimedCycle
-from billing_worker.billing.states import CycleStatus
+from billing_worker.billing.states import CycleStatus, Mode
 from billing_worker.clock import Clock
 from billing_worker.portone.wire_schedules import schedule_body
 from billing_worker.store import attempts, cycles
@@ -33,6 +33,8 @@ log = structlog.get_logger()
 SLOT_WAIT_SECONDS = 1.0
 # The limiter refills in steps of a request; a wait this short costs neither a send nor a processor.
 REFILL_WAIT_SECONDS = 0.02
+# The longest that a cycle is opened before it is due (BILLING_SCHEDULE_LEAD_SECONDS).
+LEAD_MAX = timedelta(days=30)
 # So many shards at a time: while one waits for its commit, the next one's rows are made ready.
 SHARDS_AT_ONCE = 3
 # A pass begins once this share of the slots is free: smaller batches cost more, larger ones leave slots idle.
@@ -183,11 +185,11 @@ class Charger:
             await cycles.release_cycles(self._claims, early, claimable_at=claimable_at)
         # The window for the send opens before the intent is written: whoever is frozen in between has lost that time.
         opened = self._clock.monotonic()
-        due_at = {intent.cycle.payment_id: intent.cycle.due_at for intent in decided.intents}
+        sendable_from = {intent.cycle.payment_id: _sendable_from(intent.cycle) for intent in decided.intents}
         for attempt in await self._open(decided.intents):
             send = self._collector.send_first(
                 attempt,
-                due_at=due_at[attempt.payment_id],
+                sendable_from=sendable_from[attempt.payment_id],
                 opened=opened,
                 turns=self._turns,
                 stopping=self._is_stopping,
@@ -238,3 +240,8 @@ class Charger:
         if unbooked:
             later = self._clock.now() + UNBOOKED_PAUSE
             await cycles.release_cycles(self._claims, unbooked, claimable_at=later)
+
+
+def _sendable_from(cycle: ClaimedCycle) -> datetime:
+    """From when on something of it may have been sent, and lost with a database. A booking is sent ahead."""
+    return cycle.due_at - LEAD_MAX if cycle.mode is Mode.SCHEDULE else cycle.due_at

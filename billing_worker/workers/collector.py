@@ -42,9 +42,6 @@ from billing_worker.workers.verdicts import Verdicts
 
 log = structlog.get_logger()
 
-# The longest that a cycle is opened before it is due (BILLING_SCHEDULE_LEAD_SECONDS).
-LEAD_MAX = timedelta(days=30)
-
 _OUTCOME_LABELS: dict[type, str] = {
     Paid: "paid",
     Booked: "booked",
@@ -92,26 +89,23 @@ class Collector:
         self,
         attempt: Attempt,
         *,
-        due_at: datetime,
+        sendable_from: datetime,
         opened: float,
         turns: asyncio.Semaphore,
         stopping: Callable[[], bool],
     ) -> None:
         """Send an attempt that this worker began to open at `opened`, by the clock's monotonic seconds.
 
-        The turn is over with the answer: while its verdict is written, the next one is in flight. Where commits may be
-        lost on a cycle that was due at `due_at`, the reconciler has the attempt: it asks PortOne before it sends.
+        The turn is over with the answer: while its verdict is written, the next one is in flight. Where a database may
+        have lost what was sent of the cycle, which can be from `sendable_from` on, the reconciler has the attempt: it
+        asks PortOne before it sends.
         """
         async with turns:
-            if stopping() or self._gate.closed() or self._looks_first(attempt, due_at):
+            if stopping() or self._gate.closed() or self._gate.looks_first(sendable_from):
                 await attempts.hand_over_attempts(self._outcomes, [attempt], now=self._clock.now())
                 return
             answer = await self._post(attempt, began=opened)
         await self._conclude(attempt, answer, only_send=answer.sends == 1)
-
-    def _looks_first(self, attempt: Attempt, due_at: datetime) -> bool:
-        # A booking was lost with a server that was there when its cycle was opened, up to a month before it is due.
-        return self._gate.looks_first(due_at if attempt.time_to_pay is None else due_at - LEAD_MAX)
 
     async def send_again(self, claimed: ClaimedLook, *, decided: float) -> None:
         """Send the same bytes again under the same key, once that is written down.

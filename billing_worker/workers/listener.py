@@ -36,8 +36,17 @@ COUNTED_MAX = 100_000
 class Listener:
     """Makes hints into looks."""
 
-    def __init__(self, claims: Executor, clock: Clock, metrics: Metrics, *, ring: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        claims: Executor,
+        clock: Clock,
+        metrics: Metrics,
+        *,
+        ring: Callable[[], None],
+        database_moved: Callable[[], str] = str,
+    ) -> None:
         self._claims = claims
+        self._database_moved = database_moved  # why the database is not the one that was judged; empty where it is
         self._clock = clock
         self._metrics = metrics
         self._ring = ring
@@ -47,6 +56,8 @@ class Listener:
 
     async def run_once(self, now: datetime) -> Counts:
         """Read one batch of hints, and tidy up now and then."""
+        if self._database_moved():
+            return Counts()  # nothing is written into a database that is not ours
         read = await inbox.read_hints(self._claims, now=now, limit=READ_MAX)
         results = Counter(hint.result for hint in read)
         if results[HintResult.ORDERED]:

@@ -9,7 +9,7 @@ from dataclasses import replace
 import structlog
 
 from billing_worker.billing import charging, settlement
-from billing_worker.billing.charging import ChargingRules, Contradiction, Verdict, Verified
+from billing_worker.billing.charging import ChargingRules, Contradiction, Verdict, Verified, Voided
 from billing_worker.billing.dunning import DunningPolicy
 from billing_worker.billing.model import Attempt
 from billing_worker.billing.outcomes import Declined, Paid, Refused
@@ -65,6 +65,8 @@ class Verdicts:
             return
         if settled:
             self._tell(decided)
+            if isinstance(verdict, Voided) and verdict.contradiction:
+                log.error("attempt.contradicted", payment_id=attempt.payment_id, what=verdict.contradiction)
             return
         log.warning("attempt.overtaken", attempt_id=attempt.attempt_id, payment_id=attempt.payment_id)
         if isinstance(verdict, Paid):

@@ -55,8 +55,9 @@ JOIN moved m ON m.shard = o.shard AND m.cycle_id = o.cycle_id;
 -- no longer in the status the verdict was decided on is left alone, and its entries with it. So is one whose id, after a failover,
 -- belongs to another: the idempotency key says whose verdict it is. A cycle of schedule mode that is due again before its time takes
 -- its subscription's price, and after it where the change came in time and only its booking was late to end. Where the PG has
--- declined, the sum stays what it was asked for: PortOne does not say that another may follow on one paymentId. One that stays
--- held while its booking is taken back keeps its reason.
+-- declined, the sum stays what it was asked for: PortOne does not say that another may follow on one paymentId. What is paid costs
+-- what was paid: a booking that was taken back for a new price may turn out paid at the old one. The entry that changes the price
+-- says so. One that stays held while its booking is taken back keeps its reason.
 WITH input AS (
     SELECT *
     FROM unnest($1::smallint[], $2::bigint[], $3::text[], $4::bigint[], $5::text[], $6::timestamptz[], $7::text[], $8::text[],
@@ -68,7 +69,8 @@ WITH input AS (
 ), locked AS MATERIALIZED (
     SELECT i.*, a.subscription_id, a.payment_id, a.currency,
            i.cycle_status = 'due' AND c.mode = 'schedule' AND i.attempt_status <> 'declined'
-               AND (c.due_at > $20::timestamptz OR a.revoke_reason = 'price') AS repriced
+               AND (c.due_at > $20::timestamptz OR a.revoke_reason = 'price') AS repriced,
+           a.amount_minor AS asked_minor, c.amount_minor AS old_minor
     FROM input i
     JOIN billing.cycles c ON c.shard = i.shard AND c.cycle_id = i.cycle_id
     JOIN billing.attempts a ON a.shard = i.shard AND a.attempt_id = i.attempt_id
@@ -81,6 +83,12 @@ WITH input AS (
                                                   WHERE o.shard = i.shard AND o.cycle_id = i.cycle_id AND o.status = 'open'))
     ORDER BY i.shard, i.cycle_id
     FOR NO KEY UPDATE OF c, a
+), priced AS MATERIALIZED (
+    SELECT l.*, CASE WHEN l.attempt_status = 'paid' THEN l.asked_minor
+                     WHEN l.repriced THEN (SELECT s.amount_minor FROM billing.subscriptions s
+                                           WHERE s.shard = l.shard AND s.subscription_id = l.subscription_id)
+                     ELSE l.old_minor END AS price_minor
+    FROM locked l
 ), attempts_moved AS (
     UPDATE billing.attempts a
     SET status = l.attempt_status, request_body = NULL, settled_at = $20::timestamptz, source = l.source, look_at = l.look_at, looks = 0,
@@ -94,25 +102,27 @@ WITH input AS (
     SET status = l.cycle_status, claimable_at = coalesce(l.claimable_at, c.claimable_at),
         held_reason = CASE WHEN l.attempt_status = 'revoked' AND l.cycle_status = c.status THEN c.held_reason
                            ELSE l.held_reason END,
-        amount_minor = CASE WHEN l.repriced THEN (SELECT s.amount_minor FROM billing.subscriptions s
-                                               WHERE s.shard = c.shard AND s.subscription_id = c.subscription_id)
-                            ELSE c.amount_minor END,
+        amount_minor = l.price_minor,
         order_name = CASE WHEN l.repriced THEN (SELECT s.order_name FROM billing.subscriptions s
                                              WHERE s.shard = c.shard AND s.subscription_id = c.subscription_id)
                           ELSE c.order_name END,
         paid_at = l.paid_at, declines_count = c.declines_count + l.declines_added,
         first_declined_at = CASE WHEN l.declines_added > 0 THEN coalesce(c.first_declined_at, $20::timestamptz) ELSE c.first_declined_at END
-    FROM locked l
+    FROM priced l
     WHERE c.shard = l.shard AND c.cycle_id = l.cycle_id
 ), entered AS (
     INSERT INTO billing.ledger (shard, subscription_id, kind, cycle_id, attempt_id, payment_id, amount_minor, currency, pg_tx_id,
                                 code, message, source, actor, recorded_at, sequence, previous_hash, entry_hash)
     SELECT l.shard, l.subscription_id, e.kind, l.cycle_id, l.attempt_id, l.payment_id, e.amount_minor, l.currency, e.pg_tx_id,
-           e.code, e.message, e.source, e.actor, clock_timestamp(), 0, '', ''
+           e.code, CASE WHEN e.position = 0 AND l.price_minor <> l.old_minor
+                        THEN left(concat_ws('; ', format('the period costs %s now, not %s', l.price_minor, l.old_minor),
+                                            nullif(e.message, '')), 500)
+                        ELSE e.message END,
+           e.source, e.actor, clock_timestamp(), 0, '', ''
     FROM unnest($21::text[], $22::integer[], $23::text[], $24::bigint[], $25::text[], $26::text[], $27::text[], $28::text[],
                 $29::text[])
         AS e (idempotency_key, position, kind, amount_minor, pg_tx_id, code, message, source, actor)
-    JOIN locked l ON l.idempotency_key = e.idempotency_key
+    JOIN priced l ON l.idempotency_key = e.idempotency_key
     ORDER BY l.shard, l.subscription_id, l.cycle_id, e.position
 ), announced AS (
     INSERT INTO billing.outbox (shard, subscription_id, event_type, payload)
@@ -159,7 +169,7 @@ WITH picked AS MATERIALIZED (
 )
 SELECT a.shard, a.attempt_id, a.cycle_id, a.subscription_id, a.attempt_number, a.payment_id, a.idempotency_key, a.amount_minor,
        a.currency, a.status, a.request_body, a.opened_at, a.last_sent_at, a.looks, a.look_epoch, a.settled_at,
-       a.pg_tx_id, a.time_to_pay, a.schedule_id, a.revoke_reason, s.business_key,
+       a.pg_tx_id, a.time_to_pay, a.schedule_id, a.revoke_reason, a.contradiction, s.business_key,
        c.cycle_number, c.store_id, c.due_at, c.status AS cycle_status, c.attempts_count, c.declines_count, c.first_declined_at,
        ARRAY(SELECT o.transaction_id FROM billing.attempts o
              WHERE o.shard = a.shard AND o.cycle_id = a.cycle_id AND o.attempt_number < a.attempt_number
@@ -170,10 +180,12 @@ JOIN billing.subscriptions s ON s.shard = a.shard AND s.subscription_id = a.subs
 
 -- name: note_resend
 -- Committed before the bytes leave again. The epoch is the fence: whoever was overtaken sends nothing. Nor is a booking made again
--- that is to be taken back.
-UPDATE billing.attempts
+-- that is to be taken back, nor ever one that a merchant made: it has no bytes of ours.
+UPDATE billing.attempts a
 SET last_sent_at = $5, look_at = $6
 WHERE shard = $1 AND attempt_id = $2 AND idempotency_key = $3 AND look_epoch = $4 AND status = 'open' AND revoke_reason IS NULL
+  AND NOT (attempt_number = 1 AND EXISTS (SELECT 1 FROM billing.cycles c
+                                          WHERE c.shard = a.shard AND c.cycle_id = a.cycle_id AND c.adopted))
 RETURNING attempt_id;
 
 -- name: note_booked
@@ -275,11 +287,13 @@ WHERE a.shard = i.shard AND a.attempt_id = i.attempt_id AND a.idempotency_key = 
 
 -- name: look_soon
 -- Somebody asks about one payment_id, whatever its attempts' status: the newest attempt is looked at next. One that its sender
--- still has is left until the lease ends, since a look beside a call under way sees nothing and may send a second time. A booking that
--- PortOne has is no longer being sent.
+-- still has is left until the lease ends, since a look beside a call under way sees nothing and may send a second time. That is so
+-- while the look that is ordered is the end of a lease since the last send, be it the first or a resend: no lease is longer than fifteen
+-- minutes (ATTEMPT_LEASE_SECONDS_MAX). A booking that PortOne has is no longer being sent.
 WITH newest AS MATERIALIZED (
     SELECT a.shard, a.attempt_id, a.look_at,
-           a.status = 'open' AND a.look_epoch = 0 AND a.schedule_id IS NULL AND a.look_at > $3 AS being_sent
+           a.status = 'open' AND a.schedule_id IS NULL AND a.look_at > $3 AND a.look_at <= a.last_sent_at + interval '15 minutes'
+               AS being_sent
     FROM billing.cycles c
     CROSS JOIN LATERAL (
         SELECT * FROM billing.attempts o
@@ -292,7 +306,7 @@ WITH newest AS MATERIALIZED (
     UPDATE billing.attempts a SET look_at = $3
     FROM newest n
     WHERE NOT n.being_sent AND a.shard = n.shard AND a.attempt_id = n.attempt_id
-      AND NOT (a.status = 'open' AND a.look_epoch = 0 AND a.schedule_id IS NULL AND a.look_at > $3)
+      AND NOT (a.status = 'open' AND a.schedule_id IS NULL AND a.look_at > $3 AND a.look_at <= a.last_sent_at + interval '15 minutes')
 )
 SELECT shard, attempt_id, CASE WHEN being_sent THEN look_at ELSE $3 END AS look_at, being_sent FROM newest;
 

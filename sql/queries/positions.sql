@@ -47,9 +47,9 @@ WITH input AS MATERIALIZED (
     ) AS a ON true
 ), locked AS MATERIALIZED (
     SELECT n.payment_id, a.shard, a.attempt_id,
-           -- Sent again counts as well: a look beside a call under way may send once more. No lease is longer than this.
-           a.status = 'open' AND a.schedule_id IS NULL AND a.look_at > $7::timestamptz
-               AND (a.look_epoch = 0 OR a.last_sent_at > $7::timestamptz - interval '10 minutes') AS being_sent
+           -- By the rule of look_soon, word for word.
+           a.status = 'open' AND a.schedule_id IS NULL AND a.look_at > $7 AND a.look_at <= a.last_sent_at + interval '15 minutes'
+               AS being_sent
     FROM named n
     CROSS JOIN LATERAL (
         SELECT * FROM billing.attempts o WHERE o.shard = n.shard AND o.attempt_id = n.attempt_id

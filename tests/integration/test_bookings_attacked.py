@@ -89,6 +89,21 @@ async def test_after_a_failover_a_booking_is_looked_for_before_it_is_sent(rig: R
     assert await rig.posts() == []
 
 
+async def test_a_charge_is_looked_for_first_where_a_booking_of_its_period_may_have_been_lost(rig: Rig) -> None:
+    # given
+    await owe(rig, AHEAD)
+    rig.crew.gate.look_first(before=rig.clock.now() + timedelta(minutes=10))
+    await rig.pass_time(seconds=AHEAD.total_seconds() + 1)
+
+    # when
+    await rig.charge()
+
+    # then
+    attempt = await rig.attempt()
+    assert (attempt["status"], attempt["time_to_pay"]) == ("open", None)
+    assert await rig.posts() == []
+
+
 async def test_a_worker_that_slept_between_its_looks_does_not_take_a_booking_for_gone(
     rig: Rig, portone: Interrupted
 ) -> None:

@@ -57,7 +57,7 @@ def open_attempt(payment_id: str, database: DatabaseUrls) -> str:
 
     async def open_one() -> None:
         async with opened(database) as connected:
-            later = NOW + timedelta(hours=1)
+            later = NOW + timedelta(minutes=4)
             claimed = await cycles.claim_due_cycles(
                 connected.claims, shard_of("s-1"), store_id=STORE, now=NOW, lease_until=later, limit=1
             )
@@ -251,7 +251,7 @@ def look_is_due(database: DatabaseUrls) -> bool:
 @pytest.fixture
 def left_attempt(open_attempt: str, database: DatabaseUrls) -> str:
     """The payment id of a cycle whose open attempt a reconciler has had already; its next look is far away."""
-    execute(database.admin_url, "UPDATE billing.attempts SET look_epoch = 1")
+    execute(database.admin_url, "UPDATE billing.attempts SET last_sent_at = last_sent_at - interval '1 hour'")
     return open_attempt
 
 

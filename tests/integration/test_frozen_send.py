@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import httpx
 import pytest
 
+from billing_worker.portone import schedules
 from billing_worker.portone.client import ChargeOrder
 from billing_worker.portone.transport import AiohttpTransport
 from tests.peers import (
@@ -87,3 +88,25 @@ async def test_what_was_not_with_the_kernel_a_turn_after_the_last_look_never_lea
     # then: PortOne, which has forgotten the key by now, has nothing that it did not have before
     assert seconds == THREE_HOURS
     assert silent_peer.has_bytes() == had_left
+
+
+async def test_a_revocation_that_is_not_with_the_kernel_in_time_never_leaves(silent_peer: SilentPeer) -> None:
+    """It has no body, and its time is looked at all the same when the request is about to be written."""
+    seconds = 0.0
+
+    class Frozen(AiohttpTransport):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            nonlocal seconds
+            seconds += THREE_HOURS
+            return await super().handle_async_request(request)
+
+    # given: a worker that stands still for three hours between its turn and the request
+    client = a_client(silent_peer.address, seconds=lambda: seconds, transport=Frozen, read_seconds=0.2)
+
+    # when
+    async with client as portone:
+        await schedules.revoke(portone, "schedule-1")
+
+    # then
+    assert seconds >= THREE_HOURS
+    assert not silent_peer.has_bytes()

@@ -163,7 +163,7 @@ async def test_a_booking_that_portone_has_is_nobodys_to_send(rig: Rig, ear: List
     # given
     payment_id = await rig.owe(billing_key="bk-drop-charged-x2-1")
     await rig.charge()
-    booked = {"time_to_pay": rig.clock.now() + HOUR, "look_at": rig.clock.now() + 2 * HOUR}
+    booked = {"time_to_pay": rig.clock.now() + HOUR, "look_at": rig.clock.now() + timedelta(minutes=2)}
     await set_attempt(rig, **booked)
     await hint(rig, payment_id, webhook_id="booking under way")
     await ear.run_once(rig.clock.now())
@@ -256,3 +256,18 @@ async def test_only_the_newest_attempt_is_looked_at(rig: Rig, ear: Listener) -> 
     looks = [attempt["look_at"] for attempt in await rig.attempts()]
     assert looks[:-1] == [None] * (len(looks) - 1)
     assert looks[-1] == rig.clock.now()
+
+
+async def test_in_a_database_that_has_moved_no_look_is_ordered(rig: Rig, bell: Bell) -> None:
+    # given
+    why = "copied to another server"
+    ear = Listener(rig.database.claims, rig.clock, rig.crew.metrics, ring=bell, database_moved=lambda: why)
+    await hint(rig, await rig.owe())
+    before = await everything(rig)
+
+    # when
+    read = await ear.run_once(rig.clock.now())
+
+    # then
+    assert (read.rows, read.more, bell.rings) == (0, False, 0)
+    assert await everything(rig) == before

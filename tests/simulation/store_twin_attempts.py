@@ -7,7 +7,7 @@ statement come in the order in which Postgres runs them, so that the first of se
 # ruff: noqa: PLR0917 - a query takes what its SQL takes, by position
 
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from operator import itemgetter
 
 from tests.simulation.store_twin_books import Books, place_in_ledger
@@ -18,7 +18,8 @@ _END = datetime.max.replace(tzinfo=UTC)
 
 _LOOKED_AT = ("shard", "attempt_id", "cycle_id", "subscription_id", "attempt_number", "payment_id", "idempotency_key",
               "amount_minor", "currency", "status", "request_body", "opened_at", "last_sent_at", "looks", "look_epoch",
-              "settled_at", "pg_tx_id", "time_to_pay", "schedule_id", "revoke_reason")  # fmt: skip
+              "settled_at", "pg_tx_id", "time_to_pay", "schedule_id", "revoke_reason",
+              "contradiction")  # fmt: skip
 _OF_CYCLE = ("cycle_number", "store_id", "due_at", "attempts_count", "declines_count", "first_declined_at")
 
 
@@ -279,10 +280,10 @@ def look_soon(books: Books, shards: Sequence[int], payment_id: str, now: datetim
 
 
 def is_being_sent(attempt: Row, now: datetime) -> bool:
-    """Whether its first sender still has it. A booking that PortOne has is no longer being sent."""
+    """Whether its sender still has it. A booking that PortOne has is no longer being sent."""
     # A look that nobody has ordered compares as neither: the attempt is closed, and so it is not being sent.
-    fresh = attempt["status"] == "open" and attempt["look_epoch"] == 0 and attempt["schedule_id"] is None
-    return bool(fresh and attempt["look_at"] > now)
+    unknown = attempt["status"] == "open" and attempt["schedule_id"] is None
+    return bool(unknown and now < attempt["look_at"] <= attempt["last_sent_at"] + timedelta(minutes=15))
 
 
 def _is_bookable(books: Books, shard: int, cycle_id: int, billing_key: str | None) -> bool:

@@ -1,7 +1,7 @@
 """The twin of sql/queries/inbox.sql: each function is the query of its name."""
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from operator import itemgetter
 from typing import Any
 
@@ -64,14 +64,8 @@ def _order(books: Books, shards: Sequence[int], payment_id: str, now: datetime) 
         return "unknown"
     newest = books.attempts_of(cycle)[-1:]
     for attempt in newest:
-        if is_being_sent(attempt, now) or _was_sent_again(attempt, now):
+        if is_being_sent(attempt, now):
             return "sending"
         look_at = attempt["look_at"]
         books.attempts.update(attempt, look_at=now if look_at is None else min(look_at, now))
     return "ordered" if newest else "no_attempt"
-
-
-def _was_sent_again(attempt: Row, now: datetime) -> bool:
-    """Whether a resend may be under way."""
-    followed = attempt["status"] == "open" and attempt["schedule_id"] is None and attempt["look_at"] > now
-    return bool(followed and attempt["last_sent_at"] > now - timedelta(minutes=10))

@@ -53,7 +53,7 @@ def settle_attempts(books: Books, *arguments: Any) -> list[Row]:
     locked = [found for verdict in verdicts if (found := _as_decided(books, verdict)) is not None]
     locked.sort(key=lambda one: (one.verdict.shard, one.verdict.cycle_id))
     _announce(books, locked, events)
-    _enter(books, locked, entries)
+    _enter(books, locked, entries, now)
     _move_cycles(books, locked, now)
     _move_attempts(books, locked, now)
     return [{"idempotency_key": one.verdict.idempotency_key} for one in locked]
@@ -85,13 +85,15 @@ def _announce(books: Books, locked: list[_Locked], events: Sequence[Sequence[Any
             )
 
 
-def _enter(books: Books, locked: list[_Locked], entries: Sequence[Sequence[Any]]) -> None:
+def _enter(books: Books, locked: list[_Locked], entries: Sequence[Sequence[Any]], now: datetime) -> None:
     by_key: dict[str, list[_Locked]] = {}
     for one in locked:
         by_key.setdefault(one.verdict.idempotency_key, []).append(one)
     joined = [(one, entry) for entry in zip(*entries, strict=True) for one in by_key.get(str(entry[0]), ())]
     joined.sort(key=lambda pair: (*place_in_ledger(pair[0].attempt), pair[1][1]))
-    for one, (_, _, kind, amount_minor, pg_tx_id, code, message, source, actor) in joined:
+    for one, (_, position, kind, amount_minor, pg_tx_id, code, message, source, actor) in joined:
+        old, price = one.cycle["amount_minor"], _price(books, one, now)["amount_minor"]
+        costs = f"the period costs {price} now, not {old}" if position == 0 and price != old else ""
         books.ledger.enter(
             one.attempt,
             kind,
@@ -99,10 +101,20 @@ def _enter(books: Books, locked: list[_Locked], entries: Sequence[Sequence[Any]]
             amount_minor=amount_minor,
             pg_tx_id=pg_tx_id,
             code=code,
-            message=message,
+            message="; ".join(filter(None, (costs, message)))[:500] if costs else message,
             source=source,
             actor=actor,
         )
+
+
+def _price(books: Books, one: _Locked, now: datetime) -> Row:
+    """What the cycle costs from here on, and what is sold by that."""
+    verdict, attempt, cycle = one
+    if verdict.attempt_status == "paid":
+        return cycle | {"amount_minor": attempt["amount_minor"]}
+    owed = cycle["due_at"] <= now and attempt["revoke_reason"] != "price"
+    again = verdict.cycle_status == "due" and verdict.attempt_status != "declined"
+    return books.subscription_of(cycle) if again and cycle["mode"] == "schedule" and not owed else cycle
 
 
 def _move_cycles(books: Books, locked: list[_Locked], now: datetime) -> None:
@@ -112,10 +124,7 @@ def _move_cycles(books: Books, locked: list[_Locked], now: datetime) -> None:
             continue
         moved.add(verdict.cycle_id)
         first = cycle["first_declined_at"]
-        owed = cycle["due_at"] <= now and attempt["revoke_reason"] != "price"
-        again = verdict.cycle_status == "due" and verdict.attempt_status != "declined"
-        repriced = again and cycle["mode"] == "schedule" and not owed
-        price = books.subscription_of(cycle) if repriced else cycle
+        price = _price(books, _Locked(verdict, attempt, cycle), now)
         stays = verdict.attempt_status == "revoked" and verdict.cycle_status == cycle["status"]
         books.cycles.update(
             cycle,

@@ -110,7 +110,9 @@ def _keep_price(old: Row, new: Row) -> None:
     """The trigger cycles_price."""
     open_to_change = new["status"] == "due" and new["mode"] == "schedule"
     same = (old["amount_minor"], old["order_name"]) == (new["amount_minor"], new["order_name"])
-    if not (open_to_change or same):
+    # As the booking that paid it; that there is one with this price, settle_attempts sees to.
+    paid = new["status"] == "paid" and new["mode"] == "schedule" and old["order_name"] == new["order_name"]
+    if not (open_to_change or same or paid):
         raise refused(RESTRICT)
 
 

@@ -272,6 +272,7 @@ def write_control(books: Books, name: str, value: str, reason: str, actor: str) 
 def _fresh_cycle(books: Books, new: Row) -> Row:
     return new | {
         "correction_number": 0,
+        "adopted": False,
         "status": "due",
         "claim_epoch": 0,
         "fruitless_claims": 0,

@@ -181,8 +181,11 @@ class Watch:
             self.held(new)
 
     def _older_are_proven(self, new: Row) -> None:
-        """No key is new on a payment while an older try of it may still take money."""
-        running = self._portone.running_keys(new["payment_id"]) - {new["idempotency_key"]}
+        """No key is new on a payment while an older try of it may still take money.
+
+        Of a booking that a failover has lost nobody here knows. What is sent beside it is another question.
+        """
+        running = self._portone.running_keys(new["payment_id"]) - {new["idempotency_key"]} - self._portone.keys_lost
         if running:
             self._world.find(f"attempt {new['idempotency_key']} opened while {', '.join(sorted(running))} is executed")
         living = self._portone.living(new["payment_id"])

@@ -7,12 +7,12 @@ import pytest
 
 from billing_worker.billing.booking import (
     BookedAt,
+    Revoke,
     WeighedBooking,
     booked_one,
     weigh_booking,
 )
 from billing_worker.billing.charging import (
-    LOOKS_BEFORE_DOUBT,
     Contradiction,
     Resend,
     Voided,
@@ -71,13 +71,57 @@ def test_a_schedule_that_is_charged_by_is_waited_for_however_long_it_takes(statu
     assert found.reason == f"schedule is {status}"
 
 
-def test_a_success_without_a_payment_is_put_before_a_person_after_some_looks() -> None:
-    few, many = a_booking(looks=LOOKS_BEFORE_DOUBT - 1, **KNOWN), a_booking(looks=LOOKS_BEFORE_DOUBT, **KNOWN)
+def test_a_success_without_a_payment_is_put_before_a_person_an_hour_after_its_time_however_often_it_was_asked() -> None:
+    # given
+    looked_at = a_booking(looks=50, **KNOWN)
+    late = TIME + RULES.book_lost_after
 
-    assert isinstance(weighed(few, a_schedule("SUCCEEDED"), at=AFTER), Wait)
-    assert weighed(many, a_schedule("SUCCEEDED"), at=AFTER) == Contradiction(
+    # when, then
+    assert isinstance(weighed(looked_at, a_schedule("SUCCEEDED"), at=late - SECOND), Wait)
+    assert weighed(looked_at, a_schedule("SUCCEEDED"), at=late) == Contradiction(
         "PortOne says that its schedule succeeded and shows no payment"
     )
+
+
+@pytest.mark.parametrize("payment", ["READY", "PAY_PENDING", "NEW"])
+def test_a_booking_that_is_not_wanted_is_taken_back_although_its_payment_is_there_and_pending(payment: str) -> None:
+    # given
+    unwanted, wanted = a_booking(revoke_reason="cancelled", **KNOWN), a_booking(**KNOWN)
+    waiting, begun, foreign = a_schedule(), a_schedule("STARTED"), a_schedule(payment_id="another")
+
+    # when, then
+    assert weighed(unwanted, waiting, a_payment(payment)) == Revoke("schedule-1")
+    for attempt, schedule in ((wanted, waiting), (unwanted, begun), (unwanted, foreign), (unwanted, NOTHING)):
+        assert isinstance(weighed(attempt, schedule, a_payment(payment)), Wait)
+
+
+@pytest.mark.parametrize("status", ["REVOKED", "FAILED"])
+@pytest.mark.parametrize("reason", ["cancelled", None])
+def test_a_payment_that_goes_on_pending_when_its_schedule_has_ended_is_a_person_s_and_ends_nothing(
+    status: str, reason: str | None
+) -> None:
+    # given
+    booking, pending = a_booking(revoke_reason=reason, **KNOWN), a_payment("PAY_PENDING")
+    late = TIME + RULES.book_lost_after
+
+    # when, then
+    assert isinstance(weighed(booking, a_schedule(status), pending, at=late - SECOND), Wait)
+    assert weighed(booking, a_schedule(status), pending, at=late) == Contradiction(
+        f"its schedule is {status}, and its payment goes on being PAY_PENDING"
+    )
+
+
+@pytest.mark.parametrize("schedule", [a_schedule("REVOKED"), a_schedule("SUCCEEDED"), NOTHING], ids=repr)
+def test_money_that_is_not_ours_for_a_skipped_period_is_told_once_and_ends(schedule: ScheduleLook) -> None:
+    # given
+    skipped = a_booking(cycle_status=CycleStatus.SKIPPED, revoke_reason="skipped", **KNOWN)
+    strange = a_payment(amount_minor=1)
+    what = "amount is 1, asked for 9900"
+
+    # when, then
+    assert weighed(skipped, schedule, strange) == Voided(what)
+    assert weighed(replace(skipped, contradiction=what), schedule, strange) == Voided()
+    assert weighed(replace(skipped, contradiction="another"), schedule, strange) == Voided(what)
 
 
 def test_a_failure_without_a_payment_is_voided_only_when_no_payment_can_appear_any_more() -> None:

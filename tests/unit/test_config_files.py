@@ -203,11 +203,13 @@ def test_alerts_wake_people_when_the_settings_say_so() -> None:
 
 
 def test_outcomes_that_alerts_name_are_outcomes_that_are_counted() -> None:
-    named = {outcome for rule in rules() for outcome in re.findall(r'outcome="(\w+)"', rule["expr"])}
+    named = {
+        (metric, outcome)
+        for rule in rules()
+        for metric, outcome in re.findall(r'(billing_\w+)\{outcome="(\w+)"', rule["expr"])
+    }
+    registry = Metrics().registry
+    counted = [registry.get_sample_value(metric, {"outcome": outcome}) for metric, outcome in sorted(named)]
 
-    counted = [
-        Metrics().registry.get_sample_value("billing_charges_total", {"outcome": name}) for name in sorted(named)
-    ]
-
-    assert named
+    assert {metric for metric, _ in named} == {"billing_charges_total", "billing_revocations_total"}
     assert None not in counted

@@ -18,6 +18,7 @@ from billing_worker.billing.model import (
 )
 from tests.builders import a_claimed_cycle, an_attempt
 
+OURS = "rb14s5v7us5mgqtrzgf7qhpwthcgev"
 BUSINESS_KEYS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=120)
 
 
@@ -75,26 +76,39 @@ def test_every_business_key_has_one_of_the_shards(business_key: str) -> None:
 
 
 def test_an_idempotency_key_names_the_payment_and_the_attempt() -> None:
-    assert idempotency_key("rb1abc", 1) == "rb1abc-g0001"
-    assert idempotency_key("rb1abc", ATTEMPT_NUMBER_MAX) == "rb1abc-g9999"
+    assert idempotency_key(OURS, 1) == f"{OURS}-g0001"
+    assert idempotency_key(OURS, ATTEMPT_NUMBER_MAX) == f"{OURS}-g9999"
 
 
 def test_a_booking_never_has_a_charge_s_key() -> None:
-    assert booking_key("rb1abc", 1) == "rb1abc-s0001"
-    assert booking_key("rb1abc", ATTEMPT_NUMBER_MAX) == "rb1abc-s9999"
+    assert booking_key(OURS, 1) == f"{OURS}-s0001"
+    assert booking_key(OURS, ATTEMPT_NUMBER_MAX) == f"{OURS}-s9999"
 
 
 def test_every_attempt_has_an_idempotency_key_of_its_own() -> None:
-    keys = {idempotency_key("rb1abc", number) for number in range(1, ATTEMPT_NUMBER_MAX + 1)}
+    keys = {idempotency_key(OURS, number) for number in range(1, ATTEMPT_NUMBER_MAX + 1)}
 
     assert len(keys) == ATTEMPT_NUMBER_MAX
-    assert {len(key) for key in keys} == {len("rb1abc-g0001")}
+    assert {len(key) for key in keys} == {len(f"{OURS}-g0001")}
+
+
+@given(
+    payments=st.lists(st.from_regex(r"[A-Za-z0-9_-]{6,64}", fullmatch=True), min_size=2, max_size=2, unique=True),
+    numbers=st.lists(st.integers(1, ATTEMPT_NUMBER_MAX), min_size=2, max_size=2),
+)
+def test_the_keys_of_a_merchants_own_payment_ids_are_long_enough_and_never_one_another_s(
+    payments: list[str], numbers: list[int]
+) -> None:
+    keys = [made(of, n) for of, n in zip(payments, numbers, strict=True) for made in (idempotency_key, booking_key)]
+
+    assert all(re.fullmatch(r"[A-Za-z0-9_-]{16,250}", key) for key in keys)
+    assert len(set(keys)) == len(keys)
 
 
 @pytest.mark.parametrize("number", [0, -1, ATTEMPT_NUMBER_MAX + 1])
 def test_no_key_is_made_for_a_number_that_does_not_fit(number: int) -> None:
     with pytest.raises(AssertionError):
-        idempotency_key("rb1abc", number)
+        idempotency_key(OURS, number)
 
 
 def test_an_attempt_s_repr_does_not_show_its_request() -> None:

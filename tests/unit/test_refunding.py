@@ -7,7 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from billing_worker.billing.outcomes import Absent, Cancellation, Look, Unanswered
-from billing_worker.billing.refunding import GivenBack, NoRefund, Proposal, RefundIntent, given_back, propose
+from billing_worker.billing.refunding import (
+    GivenBack,
+    NoRefund,
+    Proposal,
+    RefundIntent,
+    given_back,
+    idempotency_key,
+    propose,
+)
 from tests.builders import A_PAYMENT_ID, NOON, STORE_ID, a_payment
 
 amounts = st.integers(1, 12_000)
@@ -86,3 +94,9 @@ def test_the_parts_make_up_what_was_given_back(total: int, sums: list[int]) -> N
     cancellations = [Cancellation(f"c-{n}", "SUCCEEDED", amount) for n, amount in enumerate(sums)]
 
     assert sum(part.amount_minor for part in given_back(total, cancellations)) == total
+
+
+def test_the_key_of_a_refund_is_long_enough_for_a_merchants_short_payment_id() -> None:
+    keys = [idempotency_key("abc123", refunded_minor=0, amount_minor=amount) for amount in (1, 9900)]
+
+    assert keys == ["abc123-r0x000001", "abc123-r0x009900"]

@@ -331,3 +331,20 @@ def test_a_booking_that_was_paid_before_it_was_taken_back_pays_its_skipped_cycle
 
 def test_nothing_is_settled_from_a_skipped_cycle_but_a_booking() -> None:
     assert settled(an_attempt(cycle_status=CycleStatus.SKIPPED), SOFT).cycle_from == frozenset()
+
+
+def test_money_that_is_not_ours_holds_its_skipped_cycle_and_is_entered() -> None:
+    # given
+    booking = a_booking(cycle_status=CycleStatus.SKIPPED, revoke_reason="skipped")
+
+    # when
+    done = settled(booking, Voided("amount is 1, asked for 9900"), Source.LOOK)
+
+    # then
+    assert (done.attempt_status, done.cycle_status) == (AttemptStatus.VOIDED, CycleStatus.HELD)
+    assert done.held_reason == "amount is 1, asked for 9900"
+    assert [(entry.kind, entry.message) for entry in done.entries] == [
+        (EntryKind.VOIDED, ""),
+        (EntryKind.MISMATCH, "amount is 1, asked for 9900"),
+    ]
+    assert [event.event_type for event in done.events] == ["charge.held"]
