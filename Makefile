@@ -3,7 +3,7 @@
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-fast test-slow checks format lint types imports sql-lint tests tests-distribution prove \
-	prove-long model simulation crashes teeth fuzz mutation contract bench lock wheel venv clean
+	prove-long model simulation crashes teeth fuzz mutation contract bench bench-webhooks lock wheel venv clean
 
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest
@@ -15,7 +15,7 @@ WITHOUT_SQL := $(addprefix --ignore=tests/integration/,test_demo.py test_portone
 SERVERS := $(wildcard /usr/lib/postgresql/1[5-9]/bin)
 
 help: ## this list
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | awk -F '\t' '{ printf "  make %-12s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | awk -F '\t' '{ printf "  make %-14s %s\n", $$1, $$2 }'
 
 demo: venv ## a whole billing run against a simulated PortOne, ending with the ledger beside PortOne's truth
 	@$(BIN)/billing-worker demo $(DEMO_OPTIONS)
@@ -89,6 +89,9 @@ contract: venv ## what we assume of PortOne, against the simulator or against a 
 
 bench: venv ## charges a second and processor time per charge, beside the bare HTTP client
 	@$(BIN)/python -m tests.benchmarks.charges $(BENCH_OPTIONS)
+
+bench-webhooks: venv ## from a webhook to the ledger, and charges under a flood of webhooks; some ten minutes
+	@$(BIN)/python -m tests.benchmarks.webhooks $(BENCH_OPTIONS)
 
 lock: venv ## choose the newest allowed versions anew and write the lock files
 	@.ci/lock

@@ -52,6 +52,13 @@ def of_crashes(raw: Mapping[str, Any]) -> tuple[Figures, list[str]]:
         f"{faults['commits lost by restores']:,}",
         "named failpoints hit": f"{raw['failpoints']['hit']} of {raw['failpoints']['of']}",
         "charges made": f"{work['charges made']:,}",
+        "bookings made, charged by, taken back": f"{work['bookings made']:,}, "
+        f"{work['bookings that PortOne charged by']:,}, {work['bookings taken back']:,}",
+        "workers frozen with a booking": f"{faults['workers frozen with a booking']:,}",
+        "webhooks read; lost, sent twice, forged": f"{work['webhooks read']:,}; "
+        f"{faults['webhooks lost on their way']:,}, {faults['webhooks sent twice']:,}, {faults['webhooks forged']:,}",
+        "rounds with webhooks, with the feed, of all": f"{work['rounds with webhooks']:,}, "
+        f"{work['rounds with the feed']:,}, {work['rounds']:,}",
         "faults of ours": f"{len(raw['findings'])} ({chance_below(kills)} per kill)",
     }
     return figures, list(raw["findings"])

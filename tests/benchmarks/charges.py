@@ -8,43 +8,32 @@ Compare the ratios within one run; the absolute figures are this machine's and n
 
 import argparse
 import asyncio
-import contextlib
 import datetime as dt
-import multiprocessing
-import os
-import signal
 import statistics
-import subprocess
-import sys
-import tempfile
-from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from urllib.parse import urlsplit
 
 import asyncpg
-import psutil
 import uvloop
 
-from billing_worker.billing.billing_key import BillingKey
-from billing_worker.billing.deployment import Ours
-from billing_worker.billing.model import Customer
-from billing_worker.billing.money import Money
-from billing_worker.billing.periods import Cadence, PeriodUnit, due_at, nth_period
-from billing_worker.billing.plans import PlannedSubscription
 from billing_worker.clock import SystemClock
 from billing_worker.demo.postgres import EmbeddedPostgres
-from billing_worker.simulator import server
-from billing_worker.simulator.options import SimulatorOptions
-from billing_worker.store import db, deployment, migrate, subscriptions
+from billing_worker.store import db
 from billing_worker.workers.renewer import Renewer
+from tests.benchmarks import premises
 from tests.benchmarks.http_client import measure_raw_client
+from tests.benchmarks.premises import STORE_ID, Running
 
-API_SECRET = "benchmark-secret-0123456789"
-STORE_ID = "store-benchmark"
 IN_FLIGHT = 500
 RUN_SECONDS_MAX = 300.0
-POLL_SECONDS = 0.25
+PAID = "SELECT count(*) FROM billing.attempts WHERE status = 'paid'"
+
+# So that nothing but the machine bounds it.
+UNBOUNDED = {
+    "PORTONE_IN_FLIGHT_MAX": str(IN_FLIGHT),
+    "PORTONE_REQUESTS_PER_SECOND": "10000",
+    "PORTONE_BURST": "10000",
+    "CLAIM_BATCH_MAX": str(IN_FLIGHT),
+}
 
 FUTURE_CYCLES = """
 WITH filler AS (
@@ -95,21 +84,19 @@ def main() -> None:
 def run_once(arguments: argparse.Namespace, latency_ms: float) -> Figures:
     """Collect everything that is due with one worker, and measure it from the first intent to the last paid entry."""
     due: int = arguments.due
-    with EmbeddedPostgres(durable=True) as postgres, _simulator(latency_ms) as url:
+    with EmbeddedPostgres(durable=True) as postgres, premises.simulator(latency_ms) as url:
         asyncio.run(_prepare(postgres.url(), due, arguments.future))
-        worker_url = urlsplit(postgres.url())
-        worker_url = worker_url._replace(netloc=f"bench:bench@{worker_url.netloc.rpartition('@')[2]}")
-        with _worker(worker_url.geturl(), url) as worker:
+        with premises.worker(postgres, url, **UNBOUNDED) as worker:
             return asyncio.run(_measured(postgres, worker, due))
 
 
-async def _measured(postgres: EmbeddedPostgres, worker: psutil.Process, due: int) -> Figures:
+async def _measured(postgres: EmbeddedPostgres, worker: Running, due: int) -> Figures:
     connection = await asyncpg.connect(postgres.url())
     try:
-        began = await _cpu_when(connection, worker, 1)
-        postgres_began = _postgres_seconds(postgres)
-        ended = await _cpu_when(connection, worker, due)
-        postgres_ended = _postgres_seconds(postgres)
+        await premises.until_counted(connection, PAID, 1, seconds_max=RUN_SECONDS_MAX)
+        began, postgres_began = worker.cpu_seconds, premises.postgres_seconds(postgres)
+        await premises.until_counted(connection, PAID, due, seconds_max=RUN_SECONDS_MAX)
+        ended, postgres_ended = worker.cpu_seconds, premises.postgres_seconds(postgres)
         seconds = await connection.fetchval(
             "SELECT extract(epoch FROM max(recorded_at) FILTER (WHERE kind = 'paid') - min(recorded_at))::float "
             "FROM billing.ledger"
@@ -119,102 +106,19 @@ async def _measured(postgres: EmbeddedPostgres, worker: psutil.Process, due: int
     return Figures(due / seconds, (ended - began) / due * 1e6, (postgres_ended - postgres_began) / due * 1e6)
 
 
-async def _cpu_when(connection: asyncpg.Connection, worker: psutil.Process, paid: int) -> float:
-    """The worker's CPU seconds at the moment that many cycles are paid."""
-    async with asyncio.timeout(RUN_SECONDS_MAX):
-        while await connection.fetchval("SELECT count(*) FROM billing.attempts WHERE status = 'paid'") < paid:
-            if not worker.is_running():
-                raise RuntimeError("the worker ended")
-            await asyncio.sleep(POLL_SECONDS)
-    times = worker.cpu_times()
-    return float(times.user + times.system)
-
-
-def _postgres_seconds(postgres: EmbeddedPostgres) -> float:
-    family = [psutil.Process(postgres.pid), *psutil.Process(postgres.pid).children(recursive=True)]
-    return sum(sum(process.cpu_times()[:2]) for process in family)
-
-
 async def _prepare(dsn: str, due: int, future: int) -> None:
-    await migrate.apply_migrations(dsn)
+    started = SystemClock().now()
+    await premises.migrate_and_add(dsn, premises.owed_since_yesterday(due, started))
     connection = await asyncpg.connect(dsn)
-    await connection.execute("CREATE ROLE bench LOGIN PASSWORD 'bench' IN ROLE billing_worker")
     if future:
         await connection.execute(FUTURE_CYCLES, future)
     database = await db.connect(dsn, db.PoolLimits(), application_name="benchmark")
-    # As a worker that was here before the cycles has written it; else each would be asked about before it is sent.
-    ours, seen = Ours("main", live=False), await deployment.see(database.claims)
-    await deployment.record_deployment(
-        database.claims, seen, ours, after=None, look_first=False, actor="benchmark", reason="first used"
-    )
-    started = SystemClock().now()
-    cadence = Cadence(PeriodUnit.MONTH, 1, started.date() - dt.timedelta(days=1), "Asia/Seoul", dt.time(10, 0))
-    first_due_at = due_at(cadence, nth_period(cadence, 1))
-    plans = [(_plan(number, cadence), first_due_at) for number in range(due)]
-    for start in range(0, due, 1000):
-        await subscriptions.add_subscriptions(database.claims, plans[start : start + 1000])
     renewer = Renewer(database.claims, store_id=STORE_ID, lead=dt.timedelta(), batch_max=1000, actor="benchmark")
     while (await renewer.run_once(started)).more:
         continue
     await connection.execute("VACUUM ANALYZE")
     await database.close()
     await connection.close()
-
-
-def _plan(number: int, cadence: Cadence) -> PlannedSubscription:
-    return PlannedSubscription(
-        business_key=f"subscription-{number:06d}",
-        customer=Customer(f"customer-{number:06d}", "홍길동", "01012345678"),
-        billing_key=BillingKey(f"bk-ok-{number:06d}-0123456789abcdef"),
-        order_name="월간 이용권 2026년 11월",
-        price=Money(9900, "KRW"),
-        cadence=cadence,
-        first_cycle_number=1,
-    )
-
-
-@contextlib.contextmanager
-def _simulator(latency_ms: float) -> Iterator[str]:
-    options = SimulatorOptions(api_secret=API_SECRET, store_id=STORE_ID, latency_ms=latency_ms)
-    context = multiprocessing.get_context("spawn")
-    urls = context.SimpleQueue()
-    process = context.Process(target=_serve, args=(options, urls), daemon=True)
-    process.start()
-    try:
-        yield urls.get()
-    finally:
-        process.terminate()
-        process.join()
-
-
-def _serve(options: SimulatorOptions, urls: "multiprocessing.SimpleQueue[str]") -> None:
-    server.run(options, port=0, ready=urls.put)
-
-
-@contextlib.contextmanager
-def _worker(database_url: str, portone_url: str) -> Iterator[psutil.Process]:
-    environ = {
-        "PATH": os.environ["PATH"],
-        "BILLING_DATABASE_URL": database_url,
-        "BILLING_PORTONE_BASE_URL": portone_url,
-        "BILLING_PORTONE_API_SECRET": API_SECRET,
-        "BILLING_PORTONE_STORE_ID": STORE_ID,
-        "BILLING_PORTONE_LIVE": "false",
-        "BILLING_PORTONE_IN_FLIGHT_MAX": str(IN_FLIGHT),
-        "BILLING_PORTONE_REQUESTS_PER_SECOND": "10000",
-        "BILLING_PORTONE_BURST": "10000",
-        "BILLING_CLAIM_BATCH_MAX": str(IN_FLIGHT),
-        "BILLING_HTTP_ADDRESS": "127.0.0.1:0",
-    }
-    with tempfile.TemporaryDirectory() as directory, (Path(directory) / "worker.log").open("wb") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "billing_worker", "run"], env=environ, stdout=log, stderr=subprocess.STDOUT
-        )
-        try:
-            yield psutil.Process(process.pid)
-        finally:
-            process.send_signal(signal.SIGTERM)
-            process.wait()
 
 
 def _arguments() -> argparse.Namespace:

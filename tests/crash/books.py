@@ -114,6 +114,7 @@ class Books:
     schedules: Sequence[Schedule] = ()
     charged_in_vain: int = 0  # bookings that PortOne charged by although they were to be taken back
     hints_read: int = 0
+    readings: int = 0  # how often somebody took the right to read one of PortOne's lists
     paid_at: Mapping[str, datetime] = field(default_factory=dict)
     bounds: Bounds | None = None
     # Keys of which an acknowledged intent or resend was lost with its server: until then they may be sent all the same.
@@ -172,6 +173,7 @@ async def read_books(
             chain_faults=await _chain_faults(database),
             charged_in_vain=await connection.fetchval(_IN_VAIN),
             hints_read=await connection.fetchval(_HINTS_READ),
+            readings=await connection.fetchval(_READINGS),
             schedules=[_schedule(one) for one in truth["schedules"]],
             paid_at=moments.paid,
             bounds=bounds,
@@ -269,6 +271,7 @@ _OVERDUE = "SELECT business_key FROM billing.subscriptions WHERE status = 'activ
 _EVENTS = "SELECT payload ->> 'payment_id' AS payment_id FROM billing.outbox WHERE event_type = 'charge.succeeded'"
 _IN_VAIN = "SELECT count(*) FROM billing.attempts WHERE status = 'paid' AND revoke_reason IS NOT NULL"
 _HINTS_READ = "SELECT count(*) FROM billing.webhook_inbox WHERE read_at IS NOT NULL"
+_READINGS = "SELECT coalesce(sum(epoch), 0)::bigint FROM billing.positions"
 # No entry is ever changed, so the transaction that wrote it is the row's own.
 _COMMITS_OF_ENTRIES = """
 SELECT attempt_id, payment_id, kind, pg_xact_commit_timestamp(xmin) AS at

@@ -61,6 +61,7 @@ OF_BOOKINGS = (
     ("drop-uncharged", "revoke", 2),
     ("503", "look_at_schedule", 2),
 )
+FEED_SOURCES = ("payments", "events", "off")
 # Half of the rounds are told of what becomes of their payments, by webhooks that fare badly.
 TOLD_SHARE = 0.5
 WEBHOOKS = {
@@ -151,12 +152,19 @@ class Campaign:
         name = f"round {self._rounds_begun} ({calamity})"
         playing = lane.scene(seed=chance.randrange(1_000_000), **PORTONE)
         async with playing as scene, self._told_of(scene, chance):
+            self._follow_changes(scene, chance)
             battle = await self._begin(scene, chance, calamity)
             await self._fight(battle, calamity)
             await self._follow(battle)
             battle.aim_no_more()
             await self._end(battle, name)
         self.told.counts[figures.ROUNDS] += 1
+
+    def _follow_changes(self, scene: Scene, chance: random.Random) -> None:
+        """By which of PortOne's lists this round's workers learn of changes: by any or none, all must end the same."""
+        source = chance.choice(FEED_SOURCES)
+        scene.stage.settings |= {"FEED_SOURCE": source, "FEED_SECONDS": "1"}
+        self.told.counts[figures.ROUNDS_FED] += source != "off"
 
     @contextlib.asynccontextmanager
     async def _told_of(self, scene: Scene, chance: random.Random) -> AsyncIterator[None]:
@@ -288,6 +296,7 @@ class Campaign:
         self.told.counts[figures.TAKEN_BACK] += sum(attempt.status == "revoked" for attempt in books.attempts)
         self.told.counts[figures.TOO_LATE] += books.charged_in_vain
         self.told.counts[figures.HINTS] += books.hints_read
+        self.told.counts[figures.FED] += books.readings
         self.told.counts[figures.VERDICTS] += sum(attempt.settled_at is not None for attempt in books.attempts)
 
     def _hear(self, scene: Scene) -> None:

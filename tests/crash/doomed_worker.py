@@ -24,10 +24,19 @@ from apscheduler.triggers import interval
 
 from billing_worker import bounds, clock, daemon
 from billing_worker.billing.model import ClaimedCycle
-from billing_worker.portone import schedules
+from billing_worker.portone import lists, schedules
 from billing_worker.portone.client import PortOneClient
 from billing_worker.settings import load_settings
-from billing_worker.store import attempts, control, cycles, deployment, inbox, subscriptions
+from billing_worker.store import (
+    attempts,
+    control,
+    cycles,
+    deployment,
+    differences,
+    inbox,
+    positions,
+    subscriptions,
+)
 from billing_worker.store.db import DatabaseGoneError
 from billing_worker.workers.renewer import Renewer
 
@@ -64,8 +73,22 @@ BOUNDARIES: Mapping[str, object] = {
     "read_hints": inbox,
 }
 
+# Of those who ask PortOne what it has beside us. They come to it once a minute, an hour or a night, so a campaign does
+# not wait for them; tests/crash/test_pull_points.py hits each on purpose.
+PULLING: Mapping[str, object] = {
+    "claim_position": positions,
+    "payments": lists,
+    "payment_events": lists,
+    "schedules_page": schedules,
+    "order_looks": positions,
+    "note_differences": differences,
+    "keep_place": positions,
+    "end_reading": positions,
+    "end_differences": differences,
+}
+
 # Of these an answer says nothing, so it does not tell whether there was something to do.
-_ANSWERLESS = ("set_aside_cycles", "ask_again", "verify_attempt")
+_ANSWERLESS = ("set_aside_cycles", "ask_again", "verify_attempt", "end_differences")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +102,7 @@ class Doom:
 
     def arrange(self) -> None:
         """Wrap the boundary."""
-        room = BOUNDARIES[self.boundary]
+        room = {**BOUNDARIES, **PULLING}[self.boundary]
         setattr(room, self.boundary, self._doomed(getattr(room, self.boundary)))
 
     def _doomed(self, original: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:

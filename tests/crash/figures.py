@@ -66,6 +66,8 @@ TAKEN_BACK = "bookings taken back"
 TOO_LATE = "bookings charged that were to be taken back"
 HINTS = "webhooks read"
 ROUNDS_TOLD = "rounds with webhooks"
+ROUNDS_FED = "rounds with the feed"
+FED = "readings of the feed and comparisons begun"
 WORK = (
     ROUNDS,
     STARTS,
@@ -79,6 +81,8 @@ WORK = (
     TOO_LATE,
     ROUNDS_TOLD,
     HINTS,
+    ROUNDS_FED,
+    FED,
 )
 
 

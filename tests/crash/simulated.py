@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from collections.abc import Mapping
 from typing import Any, Self
 
 import httpx
@@ -65,6 +66,10 @@ class Simulated:
         found: list[Json] = (await self._get("/schedules"))["schedules"]
         return found
 
+    async def console(self, path: str, **asked: object) -> Json:
+        """Do what a merchant's people do in PortOne's console, such as /schedules/fire."""
+        return await self._post(path, asked)
+
     async def asked(self, method: str) -> list[Json]:
         """Every request of one method, in the order of arrival."""
         return [one for one in (await self._get("/requests"))["requests"] if one["method"] == method]
@@ -109,7 +114,7 @@ class Simulated:
         async with httpx.AsyncClient(timeout=60, trust_env=False, verify=False) as client:
             return _answer(await client.get(f"{self.url}/_control{path}", params=query))  # type: ignore[arg-type]
 
-    async def _post(self, path: str, asked: Json) -> Json:
+    async def _post(self, path: str, asked: Mapping[str, object]) -> Json:
         async with httpx.AsyncClient(timeout=60, trust_env=False, verify=False) as client:
             return _answer(await client.post(f"{self.url}/_control{path}", json=asked))
 
