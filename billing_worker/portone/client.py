@@ -148,6 +148,8 @@ class PortOneClient:
         """
         self.options = options
         self.limiter = TokenBucket(rate=options.requests_per_second, burst=options.burst)
+        # A charge is looked at once when all is well. However many more looks wait, half of the requests are for sends.
+        self._looks = TokenBucket(rate=options.requests_per_second / 2, burst=max(1, options.burst // 2))
         self._base_url = require_safe_base_url(options.base_url)
         self._seconds = seconds or (lambda: asyncio.get_running_loop().time())
         self._skew = DateSkew(host_time, self._seconds)
@@ -256,7 +258,8 @@ class PortOneClient:
         until = self._seconds() + self.options.look_seconds_max
         timeout = self._timeout(write=0.0, read=self.options.look_read_seconds)
         request = httpx.Request("GET", f"{self._base_url}{target}", headers=self._headers, extensions=timeout)
-        if not await self._turn(before=until):
+        looks_until = asyncio.get_running_loop().time() + self.options.look_seconds_max
+        if not (await self._looks.take(before=looks_until) and await self._turn(before=until)):
             return Unanswered(reason="no turn in time")
         try:
             async with asyncio.timeout(until - self._seconds()):

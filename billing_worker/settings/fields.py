@@ -198,7 +198,7 @@ class Settings(BaseSettings):
         20, description="How long to wait for the answer to a look (GET); a look is cheap to repeat."
     )
     portone_requests_per_second: Annotated[float, Field(gt=0, le=10_000)] = Field(
-        10, description="Requests to PortOne, of one worker. PortOne publishes no limit: ask before raising it."
+        10, description="Requests to PortOne, of one worker; looks are half at most. Ask PortOne before raising it."
     )
     portone_burst: Annotated[int, Field(ge=1, le=10_000)] = Field(
         20, description="Requests that may leave at once after a pause."

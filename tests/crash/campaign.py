@@ -22,7 +22,7 @@ from tests.crash.books import Books, Bounds, read_books
 from tests.crash.figures import FAULTS, KILLS, Figures
 from tests.crash.fleet import FAILPOINTS, FLEET_SIZE, PACE, SEND_WINDOW_SECONDS, Fleet, Wishes, failpoint_name
 from tests.crash.front import Front
-from tests.crash.harness import mixed_keys
+from tests.crash.harness import Stage, mixed_keys
 from tests.crash.lanes import Lane, Scene
 from tests.crash.spells import last
 from tests.crash.strikes import AIMS, CALAMITIES, LOSSES, Battle, several_addresses
@@ -99,6 +99,10 @@ class Plan:
     def rounds(self) -> int:
         """How many rounds that many kills take; enough for every calamity when there are enough kills."""
         return max(round(self.kills / KILLS_A_ROUND), 1)
+
+
+# How a booking looks whose wish to be taken back was lost after it was fulfilled.
+WISH_LOST = "its schedule was revoked at PortOne, and not by us"
 
 
 class Campaign:
@@ -281,9 +285,13 @@ class Campaign:
                     self.told.knows(f"{log.stem} said {line}")
 
     def _rests(self, battle: Battle):  # type: ignore[no-untyped-def]
+        stage = battle.scene.stage
+
         async def at_rest() -> bool:
             await last(0.05)
-            return not await battle.scene.stage.at_work()
+            if battle.history_lost_at is not None:
+                await _decide(stage)
+            return not await stage.at_work()
 
         return at_rest
 
@@ -326,3 +334,9 @@ def missing(told: Figures, plan: Plan) -> Sequence[str]:
         f"failpoint {name}" for name in (failpoint_name(doom) for doom in FAILPOINTS) if not told.failpoints[name]
     ]
     return names
+
+
+async def _decide(stage: Stage) -> None:
+    """What a person does where the history that was lost had a wish in it, and PortOne has taken the booking back."""
+    for held in await stage.fetch("SELECT payment_id FROM billing.exceptions WHERE held_reason = $1", WISH_LOST):
+        await stage.command("cycle", "retry", held["payment_id"], "--reason", "its wish was lost", "--by", "campaign")

@@ -75,13 +75,17 @@ _HEADER_VALUES = st.binary(max_size=60) | st.sampled_from(
 )
 
 
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "replace")
+
+
 @st.composite
 def posts(draw: st.DrawFn) -> Post:
     """A webhook that is sound or spoilt somewhere."""
     said: Any = draw(_NEW | _OLD | _VALUES)
     written = json.dumps(said).encode()
     if isinstance(said, dict) and draw(st.booleans()):
-        written = urlencode({name: str(value).encode("utf-8", "replace") for name, value in said.items()}).encode()
+        written = urlencode([(_bytes(name), _bytes(str(value))) for name, value in said.items()]).encode()
     body = draw(st.sampled_from([written, a_body(), written[: len(written) // 2], b"\xff" + written]))
     headers = draw(st.lists(st.tuples(_HEADER_NAMES, _HEADER_VALUES), max_size=3))
     if draw(st.booleans()):

@@ -133,6 +133,21 @@ async def test_bookings_and_looks_wait_for_the_same_limiter_as_charges() -> None
     assert len(peer.received) == 1
 
 
+async def test_looks_that_wait_leave_half_of_the_requests_to_sends() -> None:
+    async with a_peer(answers(BOOKED_BODY)) as peer, a_client(peer.address, requests_per_second=50, burst=2) as client:
+        looks = [asyncio.create_task(schedules.find_schedule(client, "schedule-1")) for _ in range(40)]
+        await peer.until_received(1)
+        for _ in range(3):
+            await schedules.book(client, an_order())
+        methods = [each.method for each in peer.received]
+        for look in looks:
+            look.cancel()
+        await asyncio.gather(*looks, return_exceptions=True)
+
+    assert methods.count("POST") == 3
+    assert methods.count("GET") <= 8
+
+
 async def test_a_booking_is_taken_back_by_its_own_id_and_never_by_the_billing_key() -> None:
     async with a_peer(closes, answers(REVOKED_BODY)) as peer, a_client(peer.address, resends_max=3) as client:
         revoked = await schedules.revoke(client, "schedule/1")
