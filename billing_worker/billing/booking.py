@@ -157,12 +157,17 @@ def _pending(
     if not isinstance(schedule, Schedule):
         return _wait(attempt, now, rules, f"payment is {payment.status}")
     waiting = schedule.status in outcomes.SCHEDULE_WAITING
-    if waiting and attempt.revoke_reason is not None and schedule.payment_id == attempt.payment_id:
+    if waiting and _is_wanted_back(attempt, schedule):
         return Revoke(schedule.schedule_id)
     over_at = max(_time_to_pay(attempt), schedule.time_to_pay, payment.changed_at)
     if schedule.status in _ENDED_UNPAID and asked_at >= over_at + rules.book_lost_after:
         return Contradiction(f"its schedule is {schedule.status}, and its payment goes on being {payment.status}")
     return _wait(attempt, now, rules, f"payment is {payment.status}")
+
+
+def _is_wanted_back(attempt: Attempt, schedule: Schedule) -> bool:
+    """Whether it shall be taken back. Another payment's booking is not ours to take back."""
+    return attempt.revoke_reason is not None and schedule.payment_id == attempt.payment_id
 
 
 def _weigh_unpaid(
@@ -198,8 +203,7 @@ def _weigh_unpaid(
 def _scheduled(attempt: Attempt, schedule: Schedule, *, now: datetime, rules: ChargingRules) -> WeighedBooking:
     """PortOne is going to charge by it: take it back if that is wanted, else see that it is what we asked for."""
     problems = schedule_differences(attempt, schedule, rules)
-    # Another payment's booking is not ours to take back.
-    if attempt.revoke_reason is not None and schedule.payment_id == attempt.payment_id:
+    if _is_wanted_back(attempt, schedule):
         return Revoke(schedule.schedule_id)
     if problems:
         return Contradiction("; ".join(problems))

@@ -4,12 +4,11 @@ A failover to a server that lacks the last commits gives the sequences' last num
 """
 
 import hashlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
-import asyncpg
 import pytest
 
 from billing_worker.billing import settlement
@@ -21,8 +20,6 @@ from billing_worker.store.attempts import ClaimedLook, Intent
 from billing_worker.store.db import Database
 from billing_worker.workers import renewer
 from tests.builders import NOON, STORE_ID, a_plan, a_policy, an_attempt, some_rules
-from tests.conftest import DatabaseUrls
-from tests.rig import a_database
 
 LEASE = timedelta(minutes=2)
 ANOTHER_PAYMENT = "rb1" + "z" * 27
@@ -35,19 +32,6 @@ UPDATE billing.attempts SET payment_id = '{ANOTHER_PAYMENT}', idempotency_key = 
 """
 
 TABLES = ("subscriptions", "cycles", "attempts", "ledger", "outbox")
-
-
-@pytest.fixture
-async def worker(database: DatabaseUrls) -> AsyncIterator[Database]:
-    async with a_database(database) as pools:
-        yield pools
-
-
-@pytest.fixture
-async def admin(database: DatabaseUrls) -> AsyncIterator[Any]:
-    connection = await asyncpg.connect(database.admin_url)
-    yield connection
-    await connection.close()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,7 @@
 """The schema's last lines: each index and trigger that is gone, disabled or another one is named with its remedy."""
 
-from collections.abc import AsyncIterator
 from typing import Any
 
-import asyncpg
 import pytest
 
 from billing_worker.store import control
@@ -12,19 +10,6 @@ from billing_worker.store.last_lines import TRIGGERS, UNIQUE_INDEXES, missing_la
 from billing_worker.workers import fitness
 from tests.conftest import DatabaseUrls, OwnServer, execute
 from tests.rig import a_database
-
-
-@pytest.fixture
-async def worker(database: DatabaseUrls) -> AsyncIterator[Database]:
-    async with a_database(database) as pools:
-        yield pools
-
-
-@pytest.fixture
-async def admin(database: DatabaseUrls) -> AsyncIterator[Any]:
-    connection = await asyncpg.connect(database.admin_url)
-    yield connection
-    await connection.close()
 
 
 async def drop_index(admin: Any, name: str) -> None:
