@@ -27,7 +27,7 @@ Row = dict[str, Any]
 def faults(twin: StoreTwin, portone: PortOneBooks, plan: Plan, now: datetime) -> Iterator[str]:
     """Everything that is wrong, in words."""
     cycles, attempts, ledger = twin.table("cycles"), twin.table("attempts"), twin.table("ledger")
-    yield from _money(portone, cycles, ledger)
+    yield from _money(portone, cycles, attempts, ledger, rows_lost=twin.timeline > 1)
     yield from _taken_back(portone, attempts)
     # A decline that a failover took from us, or that PortOne dated by a wrong clock, may cost one more try: whose it
     # was is told by times. Money is judged all the same.
@@ -50,7 +50,9 @@ def _taken_back(portone: PortOneBooks, attempts: list[Row]) -> Iterator[str]:
                 yield f"amount: {key} is for {attempt['amount_minor']} and was paid with {one.amount_minor}"
 
 
-def _money(portone: PortOneBooks, cycles: list[Row], ledger: list[Row]) -> Iterator[str]:
+def _money(
+    portone: PortOneBooks, cycles: list[Row], attempts: list[Row], ledger: list[Row], *, rows_lost: bool
+) -> Iterator[str]:
     """Every charge that PortOne has is in the ledger, and none that it has not."""
     entered: dict[str, list[Row]] = defaultdict(list)
     for entry in ledger:
@@ -63,9 +65,28 @@ def _money(portone: PortOneBooks, cycles: list[Row], ledger: list[Row]) -> Itera
             yield f"phantom: {payment_id} is at PortOne and no cycle has it"
         elif any(one.differs for one in payment.paid()):
             yield from _differs(payment, cycles, ledger)
+        elif rows_lost and _was_asked_for_by_a_lost_row(payment, attempts):
+            yield from _told_of_a_lost_price(payment, cycles, ledger)
         else:
             yield from _entered(payment, entries)
     yield from (f"phantom: {payment_id} is in the ledger and unknown to PortOne" for payment_id in entered)
+
+
+def _was_asked_for_by_a_lost_row(payment: Payment, attempts: list[Row]) -> bool:
+    """A server was lost with a change of price: PortOne has charged what no row asks for any more."""
+    asked = {each["amount_minor"] for each in attempts if each["payment_id"] == payment.payment_id}
+    return any(one.amount_minor not in asked for one in payment.paid())
+
+
+def _told_of_a_lost_price(payment: Payment, cycles: list[Row], ledger: list[Row]) -> Iterator[str]:
+    """It is a person's to decide, once, and never charged again meanwhile."""
+    payment_id = payment.payment_id
+    [cycle] = [cycle for cycle in cycles if cycle["payment_id"] == payment_id]
+    kinds = Counter(entry["kind"] for entry in ledger if entry["payment_id"] == payment_id)
+    if len(payment.paid()) > 1 or kinds["paid"]:
+        yield f"paid twice: {payment_id}, and once at a price that a lost row had asked for"
+    if cycle["status"] != "held" or not kinds["mismatch"]:
+        yield f"unseen: {payment_id} is paid at a price that a lost row had asked for ({cycle['status']})"
 
 
 def _entered(payment: Payment, entries: list[Row]) -> Iterator[str]:
@@ -113,6 +134,8 @@ def _missed(subscriptions: list[Row], plan: Plan, cycles: list[Row], now: dateti
         ended_at = subscription["changed_at"] if subscription["status"] == "cancelled" else now
         while (due := owed_from(one.cadence, number)) <= min(now, ended_at) - FORGOTTEN:
             cycle = mine.get(number)
+            if cycle is None and _was_never_opened(subscription, number):
+                break
             if cycle is None:
                 yield f"missed: {one.business_key} owes period {number} since {due} and there is no cycle"
             else:
@@ -127,6 +150,11 @@ def _missed(subscriptions: list[Row], plan: Plan, cycles: list[Row], now: dateti
         early = [other for other in mine if other > last]
         if early or min(mine, default=one.first_cycle_number) < one.first_cycle_number:
             yield f"out of order: {one.business_key} has periods {sorted(mine)} and owes {number - 1}"
+
+
+def _was_never_opened(subscription: Row, number: int) -> bool:
+    """Whoever cancels while every worker is away owes nothing for what was due since; the row says from when on."""
+    return bool(subscription["status"] == "cancelled" and subscription["next_cycle_number"] == number)
 
 
 def _words(dates: tuple[object, ...]) -> str:

@@ -243,9 +243,14 @@ class Watch:
             return
         [schedule_id] = question["scheduleIds"]
         booking = self._portone.bookings.get(schedule_id)
-        key = booking.key if booking is not None else None
-        if key is None or key not in self._wanted_back:
+        key = booking.key if booking is not None else ""
+        if key not in self._wanted_back and not self._is_followed_by_an_older_try(key):
             self._world.find(f"{host} takes back {schedule_id} of {key}, which nobody wants back")
+
+    def _is_followed_by_an_older_try(self, key: str) -> bool:
+        """The booking of a row that a server has lost is the try's before it, which is open again and wanted back."""
+        payment_id = key.rpartition("-")[0]
+        return key in self._lost and any(each.rpartition("-")[0] == payment_id for each in self._wanted_back)
 
     def _nothing_is_booked(self, key: str, payment_id: str) -> None:
         """A charge of ours leaves only where no booking of ours may charge, as long as no server has lost its row."""
