@@ -14,6 +14,8 @@ from tests.simulation.store_twin_tables import Row
 from tests.simulation.world import World
 
 WAIT_FIRST, WAIT_WIDEST = 0.3, 900.0
+# Who looks at clocks, orders and the database does so every few seconds in life, whatever else is due.
+UNWATCHED_MAX = 45.0
 
 
 class Bell:
@@ -29,6 +31,7 @@ class Bell:
         self._wait = WAIT_FIRST
         self._next: Turn | None = None
         self._poked = False
+        self._watched_at = 0.0
 
     def poke(self) -> None:
         """Rows have changed."""
@@ -67,8 +70,11 @@ class Bell:
         names = {name for name, moment in self._moments().items() if moment <= now}
         self._wait = min(self._wait * 2.0, WAIT_WIDEST)
         crews = [crew for crew in self._crews() if crew.awake]
+        often = 0.5 if self._world.loop.now - self._watched_at > UNWATCHED_MAX else 0.06
         for place, crew in enumerate(chance.sample(crews, len(crews))):
             if place == 0 or chance.random() < 0.2:
-                rung = names | FIRST if chance.random() < 0.06 or self._wait > 4.0 else names
+                watches = chance.random() < often or self._wait > 4.0
+                self._watched_at = self._world.loop.now if watches else self._watched_at
+                rung = names | FIRST if watches else names
                 self._world.loop.call_soon(crew.ring, frozenset(rung), context=crew.host.context)
         self._set()
