@@ -116,11 +116,11 @@ async def schedules_page(
     return read_schedules(response.status_code, response.headers, response.content, billing_key=billing_key or "")
 
 
-async def revoke(client: PortOneClient, schedule_id: str) -> RevocationOutcome:
+async def revoke(client: PortOneClient, schedule_id: str, *, send_before: float | None = None) -> RevocationOutcome:
     """Take one booking back. Whatever comes of it, only a look says whether there is money.
 
-    It needs no idempotency key: PortOne says so when it is revoked already. Nor is a late one any harm, for what is to
-    be taken back stays so.
+    It needs no idempotency key: PortOne says so when it is revoked already. No byte leaves from send_before on, by the
+    client's clock of seconds.
     """
     question = {"storeId": client.options.store_id, "scheduleIds": [schedule_id]}
 
@@ -133,5 +133,6 @@ async def revoke(client: PortOneClient, schedule_id: str) -> RevocationOutcome:
             api_secret=client.api_secret,
         )
 
-    outcome, _ = await client.write(Write(method="DELETE", target=f"{_SCHEDULES}?{in_query(question)}"), read)
+    write = Write(method="DELETE", target=f"{_SCHEDULES}?{in_query(question)}", send_before=send_before)
+    outcome, _ = await client.write(write, read)
     return outcome

@@ -102,12 +102,15 @@ class Booker:
             case _:
                 assert_never(weighed)
 
-    async def revoke(self, attempt: Attempt, wanted: Revoke) -> None:
+    async def revoke(self, attempt: Attempt, wanted: Revoke, *, send_before: float) -> None:
         """Have PortOne take the booking back, and settle by what a look says then.
+
+        Nothing is sent from send_before on, by the clock's monotonic seconds: somebody else may have followed the
+        attempt by then, and have made another booking.
 
         Nothing is noted before: the wish stands in the row, and whoever repeats it is told that it is done.
         """
-        outcome = await schedules.revoke(self._portone, wanted.schedule_id)
+        outcome = await schedules.revoke(self._portone, wanted.schedule_id, send_before=send_before)
         refused = isinstance(outcome, Refused)
         self._metrics.revocations.labels(outcome=_label(outcome)).inc()
         if isinstance(outcome, Refused) and outcome.scope is RefusalScope.CHANNEL:

@@ -67,28 +67,31 @@ class Reconciler:
         room = await self._slots.wait_free(1, SLOT_WAIT_SECONDS)
         taken = 0
         for shard in await attempts.shards_to_look(self._claims, now) if room > 0 else ():
+            began = self._clock.monotonic()
             claimed = await attempts.claim_looks(
                 self._claims, shard, now=now, lease_until=now + self._lease, limit=room - taken
             )
             for look in claimed:
-                self._slots.start(self._follow(look), payment_id=look.attempt.payment_id)
+                self._slots.start(self._follow(look, began), payment_id=look.attempt.payment_id)
             taken += len(claimed)
             if taken >= room or self._stopping:
                 break
         return Counts(taken, more=room == 0 or taken >= room)
 
-    async def _follow(self, claimed: ClaimedLook) -> None:
+    async def _follow(self, claimed: ClaimedLook, began: float) -> None:
         if claimed.attempt.status is not AttemptStatus.OPEN:
             await self._review(claimed)
         elif claimed.attempt.time_to_pay is not None:
-            await self._resolve_booking(claimed)
+            await self._resolve_booking(claimed, began)
         else:
             await self._resolve(claimed)
 
-    async def _resolve_booking(self, claimed: ClaimedLook) -> None:
+    async def _resolve_booking(self, claimed: ClaimedLook, began: float) -> None:
+        """Follow a booking that this worker began to claim at `began`, by the clock's monotonic seconds."""
         attempt = claimed.attempt
         weighed = await self._booker.weigh(attempt)
         decided = self._clock.monotonic()
+        ours_until = began + self._lease.total_seconds()
         sends = isinstance(weighed, Resend | Voided)
         if (sends and self._gate.closed()) or (self._stopping and isinstance(weighed, Resend | Voided | Revoke)):
             await self._ask_later(claimed, charging.next_look(attempt, now=self._clock.now(), rules=self._rules))
@@ -96,9 +99,12 @@ class Reconciler:
         match weighed:
             case Resend():
                 await self._collector.send_again(claimed, decided=decided)
+            # Whoever slept past its lease may meet the booking that somebody has made anew since, and that is wanted.
+            case Revoke() if decided >= ours_until:
+                await self._ask_later(claimed, charging.next_look(attempt, now=self._clock.now(), rules=self._rules))
             # A halt stops charges, and this stops one more. What a database that is not ours says is not done.
             case Revoke() if not self._gate.by_database():
-                await self._booker.revoke(attempt, weighed)
+                await self._booker.revoke(attempt, weighed, send_before=ours_until)
             case _:
                 await self._booker.follow(attempt, weighed)
 

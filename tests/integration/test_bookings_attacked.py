@@ -126,6 +126,31 @@ async def test_a_worker_that_slept_between_its_looks_does_not_take_a_booking_for
     assert (await rig.attempt())["status"] == "open"
 
 
+async def test_a_worker_that_slept_past_its_lease_takes_no_booking_back(rig: Rig, portone: Interrupted) -> None:
+    # given
+    await book(rig)
+    await subscriptions.cancel_subscription(
+        rig.database.claims, "sub-1", reason="asked for it", actor="kim", now=rig.clock.now()
+    )
+
+    # when
+    async def sleep() -> None:
+        rig.clock.advance(hours=3)
+
+    portone.meanwhile = sleep
+    await rig.reconcile_after(minutes=1)
+
+    # then: what it found may be what somebody has booked anew since
+    assert portone.meanwhile is None
+    assert (await rig.attempt())["status"] == "open"
+
+    # when
+    await rig.reconcile_after(hours=2)
+
+    # then
+    assert (await rig.attempt())["status"] == "revoked"
+
+
 async def test_a_booking_that_is_charged_between_the_two_looks_is_paid(rig: Rig, portone: Interrupted) -> None:
     # given
     await book(rig)

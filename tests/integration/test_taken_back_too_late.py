@@ -74,7 +74,7 @@ async def test_a_revocation_that_is_refused_for_our_secret_is_counted_and_stops_
     await rig.ask("POST", "/scripts", behaviour="401", on="revoke")
 
     # when
-    await booker.revoke(attempt, Revoke(attempt.schedule_id or ""))
+    await booker.revoke(attempt, Revoke(attempt.schedule_id or ""), send_before=rig.clock.monotonic() + 60)
 
     # then
     refused = {"outcome": "refused"}
