@@ -109,6 +109,12 @@ class Rig:
         dated = [(plan, due_at(plan.cadence, nth_period(plan.cadence, plan.first_cycle_number))) for plan in plans]
         await subscriptions.add_subscriptions(self.database.claims, dated)
 
+    async def cancel(self, business_key: str = "sub-1") -> None:
+        """Cancel a subscription, as a person does."""
+        await subscriptions.cancel_subscription(
+            self.database.claims, business_key, reason="asked for it", actor="kim", now=self.clock.now()
+        )
+
     async def owe(self, business_key: str = "sub-1", billing_key: str = "bk-ok-1", **changes: Any) -> str:
         """A subscription whose newest period has just come, with its cycle open; the cycle's payment_id."""
         plan = a_plan(business_key, billing_key, **changes)

@@ -93,15 +93,15 @@ class Reconciler:
         decided = self._clock.monotonic()
         ours_until = began + self._lease.total_seconds()
         sends = isinstance(weighed, Resend | Voided)
-        if (sends and self._gate.closed()) or (self._stopping and isinstance(weighed, Resend | Voided | Revoke)):
+        # Whoever slept past its lease may meet the booking that somebody has made anew since, and that is wanted.
+        overslept = isinstance(weighed, Revoke) and decided >= ours_until
+        stops = self._stopping and isinstance(weighed, Resend | Voided | Revoke)
+        if overslept or stops or (sends and self._gate.closed()):
             await self._ask_later(claimed, charging.next_look(attempt, now=self._clock.now(), rules=self._rules))
             return
         match weighed:
             case Resend():
                 await self._collector.send_again(claimed, decided=decided)
-            # Whoever slept past its lease may meet the booking that somebody has made anew since, and that is wanted.
-            case Revoke() if decided >= ours_until:
-                await self._ask_later(claimed, charging.next_look(attempt, now=self._clock.now(), rules=self._rules))
             # A halt stops charges, and this stops one more. What a database that is not ours says is not done.
             case Revoke() if not self._gate.by_database():
                 await self._booker.revoke(attempt, weighed, send_before=ours_until)

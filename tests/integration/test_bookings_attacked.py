@@ -11,7 +11,7 @@ import pytest
 from billing_worker.billing.plans import PlannedSubscription
 from billing_worker.billing.states import Mode
 from billing_worker.portone.transport import AiohttpTransport
-from billing_worker.store import attempts, cycles, subscriptions
+from billing_worker.store import attempts, cycles
 from billing_worker.store.db import Database
 from tests import booked
 from tests.builders import NOON, a_cadence, a_plan
@@ -77,6 +77,16 @@ async def look_and_stop(rig: Rig) -> None:
     await rig.crew.looks.drained()
 
 
+async def look_and_sleep(rig: Rig, portone: Interrupted) -> None:
+    """A pass of a reconciler whose machine sleeps for hours after PortOne's first answer."""
+
+    async def sleep() -> None:
+        rig.clock.advance(hours=3)
+
+    portone.meanwhile = sleep
+    await rig.reconcile_after(minutes=1)
+
+
 async def test_after_a_failover_a_booking_is_looked_for_before_it_is_sent(rig: Rig) -> None:
     # given
     rig.crew.gate.look_first(before=rig.clock.now() + timedelta(minutes=10))
@@ -110,16 +120,10 @@ async def test_a_worker_that_slept_between_its_looks_does_not_take_a_booking_for
     # given
     await lose_bookings(rig, times=100)
     await book(rig)
-    await subscriptions.cancel_subscription(
-        rig.database.claims, "sub-1", reason="asked for it", actor="kim", now=rig.clock.now()
-    )
+    await rig.cancel()
 
     # when
-    async def sleep() -> None:
-        rig.clock.advance(hours=3)
-
-    portone.meanwhile = sleep
-    await rig.reconcile_after(minutes=1)
+    await look_and_sleep(rig, portone)
 
     # then
     assert portone.meanwhile is None
@@ -129,16 +133,10 @@ async def test_a_worker_that_slept_between_its_looks_does_not_take_a_booking_for
 async def test_a_worker_that_slept_past_its_lease_takes_no_booking_back(rig: Rig, portone: Interrupted) -> None:
     # given
     await book(rig)
-    await subscriptions.cancel_subscription(
-        rig.database.claims, "sub-1", reason="asked for it", actor="kim", now=rig.clock.now()
-    )
+    await rig.cancel()
 
     # when
-    async def sleep() -> None:
-        rig.clock.advance(hours=3)
-
-    portone.meanwhile = sleep
-    await rig.reconcile_after(minutes=1)
+    await look_and_sleep(rig, portone)
 
     # then: what it found may be what somebody has booked anew since
     assert portone.meanwhile is None

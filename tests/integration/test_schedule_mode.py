@@ -45,11 +45,6 @@ async def change(rig: Rig, **changes: Any) -> None:
         await subscriptions.change_subscriptions(transaction, new, now=rig.clock.now())
 
 
-async def cancel(rig: Rig) -> None:
-    now = rig.clock.now()
-    await subscriptions.cancel_subscription(rig.database.claims, "sub-1", reason="asked for it", actor="kim", now=now)
-
-
 async def at_portone(rig: Rig) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = (await rig.ask("GET", "/schedules"))["schedules"]
     return found
@@ -179,7 +174,7 @@ async def test_a_cancelled_subscription_s_booking_is_taken_back_and_nothing_is_c
     await booked(rig)
 
     # when
-    await cancel(rig)
+    await rig.cancel()
     await rig.reconcile()
     await rig.charge()
     await rig.reconcile_after(days=3)
@@ -195,7 +190,7 @@ async def test_a_halt_does_not_keep_a_booking_from_being_taken_back(rig: Rig) ->
     rig.crew.gate.operator_order("an incident")
 
     # when
-    await cancel(rig)
+    await rig.cancel()
     await rig.reconcile()
 
     # then
@@ -208,7 +203,7 @@ async def test_in_a_database_that_has_moved_no_booking_is_taken_back(rig: Rig) -
     rig.crew.gate.unguarded("an index is missing")
 
     # when
-    await cancel(rig)
+    await rig.cancel()
     await rig.reconcile()
 
     # then
@@ -222,7 +217,7 @@ async def test_what_portone_has_paid_cannot_be_taken_back_and_its_outcome_decide
     await rig.pass_time(days=2, seconds=5)
 
     # when
-    await cancel(rig)
+    await rig.cancel()
     await rig.reconcile()
 
     # then
@@ -237,7 +232,7 @@ async def test_a_wish_that_comes_while_portone_charges_waits_for_the_outcome(rig
     assert await statuses_at_portone(rig) == ["STARTED"]
 
     # when
-    await cancel(rig)
+    await rig.cancel()
     await rig.reconcile()
     meanwhile = (await rig.attempt())["status"]
     for _ in range(4):
@@ -368,7 +363,7 @@ async def test_nothing_there_to_take_back_is_believed_an_hour_after_the_last_pos
     # given
     await rig.ask("POST", "/scripts", behaviour="drop-uncharged", on="schedule", times=100)
     await booked(rig)
-    await cancel(rig)
+    await rig.cancel()
 
     # when
     await rig.reconcile_after(minutes=30)

@@ -33,11 +33,6 @@ async def cost(rig: Rig, amount_minor: int) -> None:
         await subscriptions.change_subscriptions(transaction, new, now=rig.clock.now())
 
 
-async def cancel(rig: Rig) -> None:
-    now = rig.clock.now()
-    await subscriptions.cancel_subscription(rig.database.claims, "sub-1", reason="asked for it", actor="kim", now=now)
-
-
 async def claimed(rig: Rig) -> Attempt:
     shard = (await rig.attempt())["shard"]
     [look] = await attempts.claim_looks(rig.database.claims, shard, now=FAR, lease_until=FAR, limit=1)
@@ -68,7 +63,7 @@ async def test_a_booking_that_was_taken_back_and_turns_out_paid_costs_what_was_p
 async def test_a_revocation_that_is_refused_for_our_secret_is_counted_and_stops_sending(rig: Rig) -> None:
     # given
     await booked(rig)
-    await cancel(rig)
+    await rig.cancel()
     attempt = await claimed(rig)
     booker = rig.crew.reconciler._booker
     await rig.ask("POST", "/scripts", behaviour="401", on="revoke")
@@ -90,7 +85,7 @@ async def test_status_counts_what_is_to_be_taken_back(rig: Rig) -> None:
     before = await bookings.bookings_to_take_back(rig.database.claims)
 
     # when
-    await cancel(rig)
+    await rig.cancel()
 
     # then
     assert before == (0, None)

@@ -10,7 +10,7 @@ import pytest
 from billing_worker.billing.billing_key import BillingKey
 from billing_worker.billing.model import shard_of
 from billing_worker.billing.money import Money
-from billing_worker.store import attempts, cycles, differences, subscriptions
+from billing_worker.store import attempts, cycles, differences
 from tests.conftest import DatabaseUrls
 from tests.merchants import AHEAD_DAYS, MINUTE, THEIRS, Shop, a_shop, results, statuses
 
@@ -141,10 +141,7 @@ async def test_a_cancellation_takes_it_back(shop: Shop) -> None:
     await shop.taken_over()
 
     # when
-    now = shop.rig.clock.now()
-    await subscriptions.cancel_subscription(
-        shop.rig.database.claims, "sub-1", reason="asked for it", actor="kim", now=now
-    )
+    await shop.rig.cancel()
     await shop.rig.reconcile_after(minutes=1)
     await shop.rig.charge()
 

@@ -74,7 +74,8 @@ class Bell:
         for place, crew in enumerate(chance.sample(crews, len(crews))):
             if place == 0 or chance.random() < 0.2:
                 watches = chance.random() < often or self._wait > 4.0
-                self._watched_at = self._world.loop.now if watches else self._watched_at
+                if watches:
+                    self._watched_at = self._world.loop.now
                 rung = names | FIRST if watches else names
                 self._world.loop.call_soon(crew.ring, frozenset(rung), context=crew.host.context)
         self._set()
