@@ -230,9 +230,11 @@ def _ended_without_payment(
     attempt: Attempt, schedule: Schedule, *, asked_at: datetime, now: datetime, rules: ChargingRules
 ) -> Wait | Contradiction | Revoked | Voided:
     if schedule.status in outcomes.SCHEDULE_REVOKED:
-        if attempt.revoke_reason is not None:
-            return Revoked()
-        return Contradiction("its schedule was revoked at PortOne, and not by us")
+        if attempt.revoke_reason is None:
+            return Contradiction("its schedule was revoked at PortOne, and not by us")
+        # Under a key that PortOne has forgotten a send that is still on its way would book it anew.
+        at_rest = asked_at >= attempt.last_sent_at + rules.at_work_for
+        return Revoked() if at_rest else _wait(attempt, now, rules, "a send of it may still be on its way")
     over_at = max(_time_to_pay(attempt), schedule.time_to_pay)
     # Nothing is charged by what has failed, and a charge of our own will be told why.
     if asked_at >= over_at + rules.book_lost_after and not _decided_by_a_person(attempt):

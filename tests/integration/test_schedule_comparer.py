@@ -149,7 +149,7 @@ async def test_the_schedule_of_a_skipped_cycle_is_adopted_and_taken_back(rig: Ri
 
     # when
     found = await compare_schedules(rig)
-    await rig.reconcile()
+    await rig.reconcile_after(minutes=2)
     afterwards = await compare_schedules(rig)
 
     # then

@@ -140,7 +140,7 @@ async def test_a_new_price_takes_the_booking_back_and_books_it_anew(rig: Rig) ->
 
     # when
     await change(rig, price=Money(12000, "KRW"))
-    await rig.reconcile()
+    await rig.reconcile_after(minutes=2)
     await rig.charge()
     await rig.reconcile_after(days=2, minutes=2)
 
@@ -160,7 +160,7 @@ async def test_another_card_takes_the_booking_back_and_books_it_with_that_card(r
 
     # when
     await change(rig, billing_key=BillingKey("bk-ok-2"))
-    await rig.reconcile()
+    await rig.reconcile_after(minutes=2)
     await rig.charge()
     await rig.reconcile_after(days=2, minutes=2)
 
@@ -175,7 +175,7 @@ async def test_a_cancelled_subscription_s_booking_is_taken_back_and_nothing_is_c
 
     # when
     await rig.cancel()
-    await rig.reconcile()
+    await rig.reconcile_after(minutes=2)
     await rig.charge()
     await rig.reconcile_after(days=3)
 
@@ -252,7 +252,7 @@ async def test_a_cycle_that_is_held_and_skipped_has_its_booking_taken_back_and_s
     await cycles.skip_cycle(
         rig.database.claims, cycle_payment_id, reason="goodwill", actor="kim", recheck_at=now, now=now
     )
-    await rig.reconcile()
+    await rig.reconcile_after(minutes=2)
     await rig.charge()
 
     # then
@@ -331,7 +331,7 @@ async def test_a_person_s_retry_has_a_booking_taken_back_first_and_then_books_an
     retried = await cycles.retry_cycle(
         rig.database.claims, cycle_payment_id, reason="put right", actor="kim", now=rig.clock.now()
     )
-    await rig.reconcile()
+    await rig.reconcile_after(minutes=2)
     await rig.charge()
     await rig.reconcile_after(days=2, minutes=2)
 

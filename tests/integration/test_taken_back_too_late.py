@@ -43,7 +43,7 @@ async def test_a_booking_that_was_taken_back_and_turns_out_paid_costs_what_was_p
     # given
     await booked(rig)
     await cost(rig, 12_900)
-    await rig.reconcile()
+    await rig.reconcile_after(minutes=2)
     assert ((await rig.attempt())["status"], (await rig.cycle())["amount_minor"]) == ("revoked", 12_900)
 
     # when

@@ -125,7 +125,7 @@ async def test_a_change_takes_it_back_and_books_it_anew(shop: Shop, changes: dic
 
     # when
     await shop.change(**changes)
-    await shop.rig.reconcile_after(minutes=1)
+    await shop.rig.reconcile_after(minutes=2)
     await shop.rig.charge()
 
     # then
@@ -142,7 +142,7 @@ async def test_a_cancellation_takes_it_back(shop: Shop) -> None:
 
     # when
     await shop.rig.cancel()
-    await shop.rig.reconcile_after(minutes=1)
+    await shop.rig.reconcile_after(minutes=2)
     await shop.rig.charge()
 
     # then

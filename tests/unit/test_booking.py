@@ -296,10 +296,25 @@ def test_a_booking_that_was_taken_back_is_revoked_if_we_had_asked_for_it(payment
     wanted, unasked = a_booking(revoke_reason="card", **KNOWN), a_booking(**KNOWN)
 
     # when, then
-    assert weighed(wanted, a_schedule("REVOKED"), payment) == Revoked()
+    assert weighed(wanted, a_schedule("REVOKED"), payment, at=NOON + RULES.at_work_for) == Revoked()
     assert weighed(unasked, a_schedule("REVOKED"), payment) == Contradiction(
         "its schedule was revoked at PortOne, and not by us"
     )
+
+
+def test_what_was_taken_back_is_over_when_no_send_of_it_can_be_on_its_way() -> None:
+    # given
+    sent_again_at = NOON + timedelta(minutes=5)
+    booking = a_booking(revoke_reason="cancelled", last_sent_at=sent_again_at, **KNOWN)
+    at_rest = sent_again_at + RULES.at_work_for
+    early = at_rest - SECOND
+
+    # when, then
+    assert weighed(booking, a_schedule("REVOKED"), at=early) == Wait(
+        early + SOON, "a send of it may still be on its way"
+    )
+    assert weighed(booking, a_schedule("REVOKED"), at=at_rest) == Revoked()
+    assert isinstance(weighed(booking, a_schedule("REVOKED"), at=at_rest, slept=SECOND), Wait)
 
 
 def test_what_is_not_there_is_revoked_when_it_can_no_longer_arrive() -> None:
@@ -320,7 +335,7 @@ def test_a_booking_is_taken_back_for_a_person_who_has_decided(status: CycleStatu
     booking = a_booking(cycle_status=status, revoke_reason="held", **KNOWN)
 
     assert weighed(booking, a_schedule()) == Revoke("schedule-1")
-    assert weighed(booking, a_schedule("REVOKED")) == Revoked()
+    assert weighed(booking, a_schedule("REVOKED"), at=NOON + RULES.at_work_for) == Revoked()
 
 
 def test_a_booking_that_portone_had_named_is_not_gone_before_its_time_is_over() -> None:
