@@ -1,10 +1,11 @@
 """Positions: how far PortOne's lists have been read, and the looks that are ordered by what they show.
 
-A list is read by one worker at a time: the row's lease says who, and its epoch fences off whoever had it before.
+A list is read by one worker at a time: the row's lease says who, and its epoch fences off whoever had it before. After
+a failover the row may be older than what was written last, and then it is whoever reads next who goes on from there.
 """
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
@@ -31,6 +32,7 @@ class Position:
     name: str
     position: datetime  # everything before it has been read
     epoch: int
+    lease_until: datetime  # as it was written last
     reading: Reading | None = None  # begun and not ended, by us or by somebody before us
 
 
@@ -66,22 +68,23 @@ async def claim_position(
         return None
     [row] = rows
     if row["reading_until"] is None:
-        return Position(name, row["position"], row["epoch"])
+        return Position(name, row["position"], row["epoch"], lease_until)
     reading = Reading(row["reading_from"], row["reading_until"], row["started_at"], row["place"])
-    return Position(name, row["position"], row["epoch"], reading)
+    return Position(name, row["position"], row["epoch"], lease_until, reading)
 
 
 async def keep_place(
     db: Executor, position: Position, reading: Reading, *, now: datetime, lease_until: datetime
-) -> bool:
-    """Write down how far the reading has come, and go on holding the list. False: somebody has overtaken us."""
-    return await _move(db, position, reading, reached=position.position, now=now, claimable_at=lease_until)
+) -> Position | None:
+    """Write down how far the reading has come, and go on holding the list. None: it is not ours any more."""
+    kept = await _move(db, position, reading, reached=position.position, now=now, claimable_at=lease_until)
+    return replace(position, lease_until=lease_until, reading=reading) if kept else None
 
 
 async def end_reading(
     db: Executor, position: Position, *, reached: datetime, now: datetime, claimable_at: datetime
 ) -> bool:
-    """Write down that everything up to that moment has been read, and when to read on. False as above."""
+    """Write down that everything up to that moment has been read, and when to read on. False: it is not ours."""
     return await _move(db, position, None, reached=reached, now=now, claimable_at=claimable_at)
 
 
@@ -110,4 +113,5 @@ async def _move(
     claimable_at: datetime,
 ) -> bool:
     ends = (reading.from_, reading.until, reading.place, reading.started_at) if reading else (None,) * 4
-    return bool(await db.fetch("move_position", position.name, position.epoch, reached, *ends, claimable_at, now))
+    written = (reached, *ends, claimable_at, now)
+    return bool(await db.fetch("move_position", position.name, position.epoch, *written, position.lease_until))

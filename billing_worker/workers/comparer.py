@@ -79,7 +79,8 @@ class Comparer:
             return None
         passed, reading = Passed.MORE, self._reading(self._clock.now(), back)
         while passed is Passed.MORE:
-            passed, reading = await self._compare(position, reading)
+            passed, position = await self._compare(position, reading)
+            reading = position.reading or reading
         return passed
 
     def _reading(self, now: datetime, back: timedelta) -> Reading:
@@ -91,22 +92,24 @@ class Comparer:
             self._claims, NAME, now=now, lease_until=now + limits.lease, first=now - limits.back, at_once=at_once
         )
 
-    async def _compare(self, position: Position, reading: Reading) -> tuple[Passed, Reading]:
+    async def _compare(self, position: Position, reading: Reading) -> tuple[Passed, Position]:
         deadline = self._clock.monotonic() + PASS_SECONDS_MAX
         while self._has_time(deadline):
             page = await pages.payments_page(self._portone, reading, self._limits.page_size)
             if isinstance(page, Unanswered):
                 log.warning("comparison.unanswered", of="payments", reason=page.reason)
                 await self._keep(position, reading, pause=UNANSWERED_PAUSE)
-                return Passed.STOPPED, reading
+                return Passed.STOPPED, position
             place = await self._compare_page(position, reading, page, deadline)
             if place is None:
-                return await self._end(position, reading), reading
+                return await self._end(position, reading), position
             reading = replace(reading, place=place)
-            if not await self._keep(position, reading, pause=self._limits.lease):
-                return Passed.STOPPED, reading
-        await self._keep(position, reading, pause=timedelta())
-        return Passed.MORE, reading
+            kept = await self._keep(position, reading, pause=self._limits.lease)
+            if kept is None:
+                return Passed.STOPPED, position
+            position = kept
+        kept = await self._keep(position, reading, pause=timedelta())
+        return (Passed.MORE, kept) if kept else (Passed.STOPPED, position)
 
     async def _compare_page(
         self, position: Position, reading: Reading, page: PaymentPage, deadline: float
@@ -174,10 +177,10 @@ class Comparer:
         log.warning("comparison.left_out", payment_id=payment_id, reason=unanswered.reason)
         self._unfinished = reading.started_at
 
-    async def _keep(self, position: Position, reading: Reading, *, pause: timedelta) -> bool:
+    async def _keep(self, position: Position, reading: Reading, *, pause: timedelta) -> Position | None:
         now = self._clock.now()
         kept = await positions.keep_place(self._claims, position, reading, now=now, lease_until=now + pause)
-        if not kept:
+        if kept is None:
             log.warning("comparison.overtaken", of="payments")
         return kept
 

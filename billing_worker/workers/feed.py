@@ -103,8 +103,10 @@ class Feed:
                 await self._end(position, reading)
                 return Counts(rows)
             reading = replace(reading, place=page.next_place)
-            if not await self._keep(position, reading, pause=self._limits.lease):
+            kept = await self._keep(position, reading, pause=self._limits.lease)
+            if kept is None:
                 return Counts(rows)
+            position = kept
             if self._clock.monotonic() - begun > PASS_SECONDS_MAX:
                 break
         await self._keep(position, reading, pause=timedelta())
@@ -127,10 +129,10 @@ class Feed:
         long = self._clock.now() - reading.started_at > PLACE_KEPT_FOR
         return replace(reading, place=None) if long else reading
 
-    async def _keep(self, position: Position, reading: Reading, *, pause: timedelta) -> bool:
+    async def _keep(self, position: Position, reading: Reading, *, pause: timedelta) -> Position | None:
         now = self._clock.now()
         kept = await positions.keep_place(self._claims, position, reading, now=now, lease_until=now + pause)
-        if not kept:
+        if kept is None:
             log.warning("feed.overtaken", source=self._limits.source)
         return kept
 

@@ -98,7 +98,8 @@ class ScheduleComparer:
             return None
         passed, reading = Passed.MORE, self._reading(now)
         while passed is Passed.MORE:
-            passed, reading = await self._compare(position, reading)
+            passed, position = await self._compare(position, reading)
+            reading = position.reading or reading
         return passed
 
     def _reading(self, now: datetime) -> Reading:
@@ -110,7 +111,7 @@ class ScheduleComparer:
             self._claims, NAME, now=now, lease_until=now + self._limits.lease, first=now, at_once=at_once
         )
 
-    async def _compare(self, position: Position, reading: Reading) -> tuple[Passed, Reading]:
+    async def _compare(self, position: Position, reading: Reading) -> tuple[Passed, Position]:
         deadline = self._clock.monotonic() + PASS_SECONDS_MAX
         while self._has_time(deadline):
             day = self._day(reading)
@@ -118,17 +119,19 @@ class ScheduleComparer:
             if unanswered is not None:
                 log.warning("comparison.unanswered", of="schedules", reason=unanswered.reason)
                 await self._keep(position, reading, pause=UNANSWERED_PAUSE)
-                return Passed.STOPPED, reading
+                return Passed.STOPPED, position
             if not day.whole:
                 break
             await self._compare_day(day, reading, deadline)
             if day.until >= reading.until:
-                return await self._end(position, reading), reading
+                return await self._end(position, reading), position
             reading = replace(reading, place=day.until.isoformat())
-            if not await self._keep(position, reading, pause=self._limits.lease):
-                return Passed.STOPPED, reading
-        await self._keep(position, reading, pause=timedelta())
-        return Passed.MORE, reading
+            kept = await self._keep(position, reading, pause=self._limits.lease)
+            if kept is None:
+                return Passed.STOPPED, position
+            position = kept
+        kept = await self._keep(position, reading, pause=timedelta())
+        return (Passed.MORE, kept) if kept else (Passed.STOPPED, position)
 
     def _day(self, reading: Reading) -> _Slice:
         """The day at the reading's place, with what of it has been read from here."""
@@ -221,10 +224,10 @@ class ScheduleComparer:
         log.warning("comparison.left_out", payment_id=payment_id, reason=unanswered.reason)
         self._unfinished = reading.started_at
 
-    async def _keep(self, position: Position, reading: Reading, *, pause: timedelta) -> bool:
+    async def _keep(self, position: Position, reading: Reading, *, pause: timedelta) -> Position | None:
         now = self._clock.now()
         kept = await positions.keep_place(self._claims, position, reading, now=now, lease_until=now + pause)
-        if not kept:
+        if kept is None:
             log.warning("comparison.overtaken", of="schedules")
         return kept
 

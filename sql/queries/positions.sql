@@ -13,10 +13,12 @@ WHERE p.claimable_at <= $2 OR ($5 AND p.reading_until IS NULL)
 RETURNING p.position, p.reading_from, p.reading_until, p.place, p.started_at, p.epoch;
 
 -- name: move_position
--- What has been read and ordered, or that the reading is over (no reading_until). Who was overtaken moves nothing.
+-- What has been read and ordered, or that the reading is over (no reading_until). Who was overtaken moves nothing; nor does whoever
+-- wrote last to a server that was lost with it ($10 is the lease by that writing): the looks of those pages may be lost too, and an
+-- epoch that was lost is given out again.
 UPDATE billing.positions
 SET position = $3, reading_from = $4, reading_until = $5, place = $6, started_at = $7, claimable_at = $8, moved_at = $9
-WHERE name = $1 AND epoch = $2
+WHERE name = $1 AND epoch = $2 AND claimable_at = $10
 RETURNING name;
 
 -- name: order_looks

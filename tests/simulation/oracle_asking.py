@@ -19,18 +19,25 @@ def faults(portone: PortOneBooks, days: tuple[float, ...]) -> Iterator[str]:
     """Every execution that came too soon or should not have come."""
     for execution in portone.executions:
         payment = portone.payments[execution.payment_id]
-        declines = _declines_before(payment, execution)
+        declines = _declines_before(payment, execution, portone.executions)
         if declines and (why := _why_not(declines, execution, days)):
             yield f"asked again: {execution.key} at {execution.began_at:.0f} s, and {why}"
 
 
-def _declines_before(payment: Payment, execution: Execution) -> list[Try]:
+def _declines_before(payment: Payment, execution: Execution, executions: list[Execution]) -> list[Try]:
     """The first decline under each older key. One key may be executed twice, and that is one try."""
     first: dict[str | None, Try] = {}
+    mine = [one for one in executions if one.payment_id == payment.payment_id]
     for one in payment.tries:
-        if one.failure and one.key != execution.key and one.ended_at <= execution.began_at:
+        if one.failure and one.key != execution.key and one.ended_at <= execution.began_at and _was_shown(one, mine):
             first.setdefault(one.key, one)
     return list(first.values())
+
+
+def _was_shown(decline: Try, executions: list[Execution]) -> bool:
+    """Whether anybody could see it before the next try. What PortOne keeps back for hours is found as nothing."""
+    later = [one.began_at for one in executions if one.key != decline.key and one.began_at >= decline.ended_at]
+    return decline.visible_from <= min(later)
 
 
 def _why_not(declines: list[Try], execution: Execution, days: tuple[float, ...]) -> str:

@@ -125,24 +125,37 @@ def skip_cycle(
 def retry_cycle(
     books: Books, shards: Sequence[int], payment_id: str, reason: str, actor: str, now: datetime
 ) -> list[Row]:
-    """A person orders another try, never while an attempt is open."""
+    """A person orders another try, never while a charge is open. A booking that is still out is taken back first."""
     moved = [
-        books.cycles.update(
-            cycle,
-            status="due",
-            held_reason=None,
-            claimable_at=now,
-            fruitless_claims=0,
-            declines_count=0,
-            first_declined_at=None,
-            **price_of_subscription(books, cycle, now),
-        )
+        _tried_again(books, cycle, now)
         for cycle in _named(books, shards, payment_id)
-        if cycle["status"] in {"given_up", "held"} and books.open_attempt(cycle) is None
+        if cycle["status"] in {"given_up", "held"} and not _is_being_charged(books, cycle)
     ]
     for cycle in moved:
         books.ledger.enter(cycle, "operator", code="retry", message=reason, source="operator", actor=actor)
     return [{"moved": len(moved)}]
+
+
+def _is_being_charged(books: Books, cycle: Row) -> bool:
+    attempt = books.open_attempt(cycle)
+    return attempt is not None and attempt["time_to_pay"] is None
+
+
+def _tried_again(books: Books, cycle: Row, now: datetime) -> Row:
+    booking = books.open_attempt(cycle) if cycle["status"] == "held" else None
+    if booking is not None:
+        reason = booking["revoke_reason"] or "retried"
+        books.attempts.update(booking, revoke_reason=reason, look_at=now, contradiction=None)
+    return books.cycles.update(
+        cycle,
+        status="due" if booking is None else "collecting",
+        held_reason=None,
+        claimable_at=now,
+        fruitless_claims=0,
+        declines_count=0,
+        first_declined_at=None,
+        **(price_of_subscription(books, cycle, now) if booking is None else {}),
+    )
 
 
 def accept_cycle(books: Books, shards: Sequence[int], payment_id: str, reason: str, actor: str) -> list[Row]:

@@ -123,7 +123,7 @@ def attempts_table(journal: Journal) -> Table:
         return lambda row: (row["shard"], row["cycle_id"]) if row["status"] == status else None
 
     statuses = {"open", "paid", "declined", "refused", "voided", "revoked"}
-    reasons = {None, "cancelled", "price", "card", "held", "skipped", "moved"}
+    reasons = {None, "cancelled", "price", "card", "held", "skipped", "retried"}
     return Table(
         "attempts",
         "attempt_id",
