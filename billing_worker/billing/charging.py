@@ -266,7 +266,7 @@ def compared(attempt: Attempt, payment: Payment, rules: ChargingRules) -> Paid |
         pg_tx_id=payment.pg_tx_id or payment.transaction_id,
         paid_at=payment.paid_at or payment.changed_at,
         transaction_id=payment.transaction_id,
-        refunded_minor=payment.refunded_minor,
+        given_back=payment.given_back,
     )
 
 

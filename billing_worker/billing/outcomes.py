@@ -21,12 +21,15 @@ class RefusalScope(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Paid:
-    """PortOne has the money. A 200 carries only pg_tx_id and paid_at; a look also knows PortOne's transaction."""
+    """PortOne has the money. A 200 carries only pg_tx_id and paid_at; a look also knows PortOne's transaction.
+
+    given_back: part of it has gone back or is contested already, which is entered by a look of its own.
+    """
 
     pg_tx_id: str
     paid_at: datetime
     transaction_id: str | None = None
-    refunded_minor: int = 0
+    given_back: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +122,11 @@ class Payment:
     failure_message: str = ""
     cancellations: tuple[Cancellation, ...] = ()
     disputed: bool = False  # contested by the card holder, and not resolved
+
+    @property
+    def given_back(self) -> bool:
+        """Whether any of it has gone back, is going back, or is contested."""
+        return self.refunded_minor > 0 or bool(self.cancellations) or self.disputed
 
 
 @dataclass(frozen=True, slots=True)

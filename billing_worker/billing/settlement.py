@@ -116,8 +116,6 @@ def _settle_paid(attempt: Attempt, paid: Paid, source: Source, *, now: datetime,
     elif paid.transaction_id in attempt.older_transaction_ids:
         note = "an older try on this payment_id, recorded as unpaid, has been paid after all"
         entries.insert(0, Entry(EntryKind.CORRECTED, source, code="older_try", message=note))
-    if paid.refunded_minor > 0:
-        entries.append(Entry(EntryKind.REFUNDED, source, amount_minor=paid.refunded_minor, pg_tx_id=paid.pg_tx_id))
     event = Event(
         "charge.succeeded", _named(attempt) | {"paid_at": paid.paid_at.isoformat(), "pg_tx_id": paid.pg_tx_id}
     )
@@ -129,12 +127,18 @@ def _settle_paid(attempt: Attempt, paid: Paid, source: Source, *, now: datetime,
         cycle_status=CycleStatus.PAID,
         entries=tuple(entries),
         events=(event,),
-        # What a look found has been compared already; a 200 says neither amount nor store.
-        look_at=now + rules.verify_after if source is Source.ANSWER else None,
+        look_at=_verify_at(paid, source, now=now, rules=rules),
         transaction_id=paid.transaction_id,
         pg_tx_id=paid.pg_tx_id,
         paid_at=paid.paid_at,
     )
+
+
+def _verify_at(paid: Paid, source: Source, *, now: datetime, rules: ChargingRules) -> datetime | None:
+    """When to look at a paid attempt once more: a 200 says neither amount nor store, a look's payment is compared."""
+    if paid.given_back:
+        return now
+    return now + rules.verify_after if source is Source.ANSWER else None
 
 
 def _under_way(attempt: Attempt) -> frozenset[CycleStatus]:

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-from billing_worker.billing.outcomes import PAYMENT_PAID, Payment, Unanswered
+from billing_worker.billing.outcomes import PAYMENT_PAID, Unanswered
 from billing_worker.portone import lists
 from billing_worker.portone.client import PortOneClient
 from billing_worker.portone.wire_lists import ListedPayment, PaymentEvent
@@ -85,12 +85,8 @@ def change_of(listed: ListedPayment) -> Change:
     """What a listed payment gives reason to look at."""
     payment = listed.payment
     return Change(
-        listed.payment_id, payment.changed_at, paid=payment.status in PAYMENT_PAID, given_back=_given_back(payment)
+        listed.payment_id, payment.changed_at, paid=payment.status in PAYMENT_PAID, given_back=payment.given_back
     )
-
-
-def _given_back(payment: Payment) -> bool:
-    return payment.refunded_minor > 0 or bool(payment.cancellations) or payment.disputed
 
 
 def _change_by(event: PaymentEvent) -> Change:

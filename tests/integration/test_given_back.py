@@ -53,6 +53,30 @@ async def test_what_was_taken_back_is_entered_by_what_it_was(rig: Rig, paid: str
     assert (await ledger.verify_shard(rig.database.claims, shard_of("sub-1")))[1] == []
 
 
+@pytest.mark.parametrize(
+    ("action", "kind", "event"),
+    [("chargeback", "refunded", "charge.refunded"), ("dispute", "disputed", "charge.disputed")],
+)
+async def test_what_was_taken_back_before_its_payment_was_learnt_is_told_as_well(
+    rig: Rig, action: str, kind: str, event: str
+) -> None:
+    # given
+    of = await rig.owe()
+    await rig.ask("POST", "/scripts", behaviour="drop-charged", times=2)
+    await rig.charge()
+    await rig.ask("POST", f"/payments/{action}", paymentId=of, reason="not mine")
+
+    # when
+    for _ in range(3):
+        await rig.reconcile_after(minutes=3)
+
+    # then
+    assert await news(rig) == [(kind, 9900, action.replace("dispute", "disputed"))]
+    assert [one["event"] for one in await told(rig)] == [event]
+    assert await rig.kinds() == ["intent", "paid", kind]
+    assert (await rig.cycle())["status"] == "paid"
+
+
 async def test_several_between_two_looks_are_entered_each(rig: Rig, paid: str) -> None:
     # given
     await rig.refund(paid, 100)

@@ -42,10 +42,10 @@ plans = st.builds(
     modes,
 )
 paid = st.builds(
-    lambda number, tx, refunded: Paid(f"pg-{number}", NOON, tx, refunded),
+    lambda number, tx, given_back: Paid(f"pg-{number}", NOON, tx, given_back),
     st.integers(1, 6),
     transaction_ids,
-    st.sampled_from([0, 0, 400]),
+    st.sampled_from([False, False, True]),
 )
 unpaid = st.one_of(
     st.builds(Declined, st.sampled_from(["51", "41"]), st.just("한도초과"), transaction_ids),

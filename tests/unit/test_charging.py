@@ -96,7 +96,14 @@ def test_a_payment_that_was_cancelled_since_was_paid_first() -> None:
     found = weighed(an_attempt(), a_payment("CANCELLED", refunded_minor=9900, pg_tx_id="pg-1"))
 
     assert isinstance(found, Paid)
-    assert found.refunded_minor == 9900
+    assert found.given_back
+
+
+def test_a_payment_that_its_card_holder_contests_was_paid_first() -> None:
+    found = weighed(an_attempt(), a_payment(disputed=True))
+
+    assert isinstance(found, Paid)
+    assert found.given_back
 
 
 @pytest.mark.parametrize(

@@ -241,7 +241,7 @@ def test_what_an_outcome_leaves_out_is_nothing() -> None:
     assert NoVerdict("silence").look_now is False
     assert NoVerdict("silence").retry_after_seconds is None
     assert Unanswered("silence").retry_after_seconds is None
-    assert (Paid("pg-1", NOON).transaction_id, Paid("pg-1", NOON).refunded_minor) == (None, 0)
+    assert (Paid("pg-1", NOON).transaction_id, Paid("pg-1", NOON).given_back) == (None, False)
 
 
 def test_what_a_look_does_not_show_is_nothing() -> None:

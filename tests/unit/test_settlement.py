@@ -37,7 +37,7 @@ NO_CHANNEL = Refused("UNAUTHORIZED", "who?", RefusalScope.CHANNEL)
 PAID = Paid("pg-1", NOON)
 UNPAID = [SOFT, HARD, NO_CARD, DELETED, BAD_REQUEST, NO_CHANNEL, Voided()]
 
-verdicts = st.sampled_from([PAID, Paid("pg-1", NOON, "tx-1", refunded_minor=4000), *UNPAID])
+verdicts = st.sampled_from([PAID, Paid("pg-1", NOON, "tx-1", given_back=True), *UNPAID])
 verdicts_of_any = verdicts | st.just(Revoked())
 sources = st.sampled_from([Source.ANSWER, Source.LOOK])
 
@@ -64,11 +64,11 @@ def test_a_payment_that_a_look_found_has_been_compared_already() -> None:
     assert settled(an_attempt(), PAID, Source.LOOK).look_at is None
 
 
-def test_a_payment_that_was_cancelled_meanwhile_is_entered_with_its_refund() -> None:
-    done = settled(an_attempt(), Paid("pg-1", NOON, refunded_minor=4000), Source.LOOK)
+def test_what_was_given_back_before_its_payment_was_learnt_is_looked_at_at_once() -> None:
+    done = settled(an_attempt(), Paid("pg-1", NOON, given_back=True), Source.LOOK)
 
-    assert kinds(done) == [EntryKind.PAID, EntryKind.REFUNDED]
-    assert [entry.amount_minor for entry in done.entries] == [9900, 4000]
+    assert kinds(done) == [EntryKind.PAID]
+    assert done.look_at == NOON
 
 
 def test_a_soft_decline_is_tried_again_by_the_policy() -> None:

@@ -30,7 +30,7 @@ NO_CHANNEL = Refused("UNAUTHORIZED", "who?", RefusalScope.CHANNEL)
 PAID = Paid("pg-1", NOON)
 UNPAID = [SOFT, HARD, NO_CARD, DELETED, BAD_REQUEST, NO_CHANNEL, Voided()]
 
-verdicts = st.sampled_from([PAID, Paid("pg-1", NOON, "tx-1", refunded_minor=4000), *UNPAID])
+verdicts = st.sampled_from([PAID, Paid("pg-1", NOON, "tx-1", given_back=True), *UNPAID])
 sources = st.sampled_from([Source.ANSWER, Source.LOOK])
 
 
@@ -69,7 +69,7 @@ def test_everything_that_an_answer_that_says_paid_writes() -> None:
 def test_everything_that_a_late_payment_with_a_refund_writes() -> None:
     # given
     attempt = an_attempt(status=AttemptStatus.DECLINED, cycle_status=CycleStatus.GIVEN_UP)
-    paid = Paid("pg-1", NOON, transaction_id="tx-1", refunded_minor=1)
+    paid = Paid("pg-1", NOON, transaction_id="tx-1", given_back=True)
 
     # when, then
     assert settled(attempt, paid, Source.LOOK) == Settlement(
@@ -86,9 +86,9 @@ def test_everything_that_a_late_payment_with_a_refund_writes() -> None:
                 message="the attempt was recorded as declined and PortOne has been paid",
             ),
             Entry(EntryKind.PAID, Source.LOOK, amount_minor=9900, pg_tx_id="pg-1"),
-            Entry(EntryKind.REFUNDED, Source.LOOK, amount_minor=1, pg_tx_id="pg-1"),
         ),
         events=(Event("charge.succeeded", NAMED | {"paid_at": NOON.isoformat(), "pg_tx_id": "pg-1"}),),
+        look_at=NOON,
         transaction_id="tx-1",
         pg_tx_id="pg-1",
         paid_at=NOON,
