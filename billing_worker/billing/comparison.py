@@ -99,6 +99,7 @@ class OurCycle:
     attempts_count: int
     attempt_status: AttemptStatus | None  # of the newest; None where nothing was tried
     refunded_minor: int  # entered in the ledger
+    sent_again: bool = False  # the newest attempt was sent more than once: PortOne may have forgotten its key
     twice: bool = False  # found to be paid twice before, and that stands
     booking: Booking | None = None
 
@@ -153,18 +154,23 @@ def compare_payment(payment_id: str, ours: OurCycle | None, payment: Payment) ->
 
 
 def compare_tries(ours: OurCycle, tries: Sequence[Payment]) -> Difference | None:
-    """Whether more than one try of one id has been paid. The id of each is PortOne's, for the refund of one."""
-    paid = [each.transaction_id for each in tries if each.status in outcomes.PAYMENT_PAID]
+    """Whether more than one try of one id has money of the customer's. The id of each is PortOne's, for a refund."""
+    paid = [
+        each.transaction_id
+        for each in tries
+        if each.status in outcomes.PAYMENT_PAID and each.refunded_minor < each.amount_minor
+    ]
     if len(paid) < 2:
         return None
     return Difference(_C.PAID_TWICE, ours.payment_id, f"{len(paid)} transactions are paid: {', '.join(paid)}"[:500])
 
 
 def needs_tries(ours: OurCycle, payment: Payment, *, since: datetime) -> bool:
-    """Whether the single tries are asked for: several were made, and something has changed since they were compared."""
+    """Whether the single tries are asked for: PortOne may have made several, and something has changed since then."""
     if payment.status not in outcomes.PAYMENT_PAID:
         return False
-    return ours.twice or (ours.attempts_count > 1 and payment.changed_at >= since)
+    several = ours.attempts_count > 1 or ours.sent_again
+    return ours.twice or (several and payment.changed_at >= since)
 
 
 def missing_payment(ours: OurCycle, look: Payment | Absent) -> tuple[Difference, ...]:

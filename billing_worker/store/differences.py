@@ -122,6 +122,7 @@ def _our_cycle(row: Mapping[str, Any]) -> OurCycle:
         attempts_count=row["attempts_count"],
         attempt_status=status,
         refunded_minor=row["refunded_minor"],
+        sent_again=row["sent_again"],
         twice=row["twice"],
         booking=_booking(row) if status is AttemptStatus.OPEN and row["time_to_pay"] else None,
     )

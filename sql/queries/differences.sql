@@ -4,6 +4,7 @@
 SELECT c.shard, c.subscription_id, c.cycle_id, c.payment_id, c.status AS cycle_status, c.attempts_count,
        coalesce(a.amount_minor, c.amount_minor) AS amount_minor, coalesce(a.currency, c.currency) AS currency,
        newest.status AS attempt_status, newest.time_to_pay, newest.schedule_id, newest.revoke_reason, newest.opened_at,
+       coalesce(newest.last_sent_at > newest.opened_at, false) AS sent_again,
        newest.amount_minor AS booked_minor, newest.currency AS booked_currency,
        coalesce((SELECT sum(l.amount_minor) FROM billing.ledger l
                  WHERE l.shard = c.shard AND l.subscription_id = c.subscription_id AND l.cycle_id = c.cycle_id

@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from billing_worker.billing.comparison import COMPARED_IN
-from billing_worker.store import cycles
+from billing_worker.store import cycles, differences
 from billing_worker.workers.findings import Passed
 from tests.builders import eventually
 from tests.conftest import DatabaseUrls
@@ -270,6 +270,22 @@ async def test_two_paid_transactions_on_one_id_are_named(database: DatabaseUrls)
         assert found == again == [("paid_twice", of)]
         what = await rig.admin.fetchval("SELECT what FROM billing.differences")
         assert all(one["transactionId"] in what for one in tries if one["status"] == "PAID")
+
+
+@pytest.mark.parametrize(("behaviour", "expected"), [("drop-uncharged", True), ("ok", False)])
+async def test_what_was_sent_more_than_once_is_known_as_such(rig: Rig, behaviour: str, expected: bool) -> None:
+    # given
+    await rig.ask("POST", "/scripts", behaviour=behaviour, times=2)
+    of = await rig.owe()
+    await rig.charge()
+    await rig.reconcile_after(minutes=3)
+
+    # when
+    ours = await differences.our_cycles(rig.database.claims, [of])
+
+    # then
+    assert ours[of].sent_again is expected
+    assert len(await rig.posts()) > 1 or not expected
 
 
 async def both_held(rig: Rig) -> bool:

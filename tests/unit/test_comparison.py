@@ -152,9 +152,24 @@ def test_two_paid_tries_are_named_with_their_transactions() -> None:
     assert compare_tries(a_cycle(), tries[:2]) is None
 
 
+def test_a_second_payment_that_was_given_back_is_one_no_more() -> None:
+    # given
+    kept, half = a_payment(), a_payment("PARTIAL_CANCELLED", transaction_id="tx-7", refunded_minor=900)
+    whole = a_payment("CANCELLED", transaction_id="tx-7", refunded_minor=9900)
+
+    # when, then
+    assert compare_tries(a_cycle(), [kept, half]) is not None
+    assert compare_tries(a_cycle(), [kept, whole]) is None
+
+
 @pytest.mark.parametrize(
     ("ours", "expected"),
-    [(a_cycle(), False), (a_cycle(attempts_count=2), True), (a_cycle(twice=True), True)],
+    [
+        (a_cycle(), False),
+        (a_cycle(attempts_count=2), True),
+        (a_cycle(sent_again=True), True),
+        (a_cycle(twice=True), True),
+    ],
 )
 def test_tries_are_compared_where_there_were_several(ours: OurCycle, expected: bool) -> None:
     assert needs_tries(ours, a_payment(), since=NOON) is expected
