@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 _HERE = Path(__file__).parent
-LISTS = (_HERE / "sent.toml", _HERE / "believed.toml", _HERE / "written.toml", _HERE / "booked.toml")
+LISTS = tuple(_HERE / f"{name}.toml" for name in ("sent", "believed", "written", "booked", "pulled"))
 
 
 @dataclass(frozen=True, slots=True)

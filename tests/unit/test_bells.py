@@ -125,6 +125,21 @@ async def test_the_first_ring_does_not_wait_for_the_host_to_catch_up_with_the_pr
     assert rings.count == 1
 
 
+async def test_a_host_that_is_ahead_of_the_primary_is_not_taken_for_one_that_was_set_back(host: HostClock) -> None:
+    # given
+    host.skew_seconds = 3600.0
+    often, seldom = Rings(), Rings()
+
+    # when: the seldom one has time for many checks
+    with ringing(host, often) as bells:
+        bells.add(seldom.ring, seconds=600)
+        await eventually_rung(seldom)
+        await often.go_on()
+
+    # then
+    assert seldom.count == 1
+
+
 async def eventually_rung(rings: Rings) -> None:
     async def rung() -> bool:
         return rings.count > 0
