@@ -140,6 +140,25 @@ async def test_a_host_that_is_ahead_of_the_primary_is_not_taken_for_one_that_was
     assert seldom.count == 1
 
 
+async def test_a_ring_that_is_still_at_it_is_left_and_no_second_one_begins(host: HostClock) -> None:
+    # given
+    others, begun = Rings(), 0
+
+    async def ring() -> None:
+        nonlocal begun
+        begun += 1
+        await asyncio.Event().wait()
+
+    # when
+    with ringing(host, others) as bells:
+        bells.add(ring, seconds=INTERVAL_SECONDS)
+        await others.go_on()
+        await others.go_on()
+
+    # then
+    assert begun == 1
+
+
 async def eventually_rung(rings: Rings) -> None:
     async def rung() -> bool:
         return rings.count > 0
