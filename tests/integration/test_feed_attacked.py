@@ -1,4 +1,4 @@
-"""What an attack on the feed tried: to die over a last page, to be locked out, to sleep, and to be overtaken."""
+"""What an attack on the feed tried: to die over a page, to be locked out, to sleep, and to be overtaken."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -68,7 +68,7 @@ async def held_row(database: DatabaseUrls) -> AsyncIterator[None]:
         await connection.close()
 
 
-async def test_a_kill_over_the_last_page_skips_nothing_that_the_overlap_would_not_read(rig: Rig) -> None:
+async def test_a_kill_over_a_page_skips_nothing_that_the_overlap_would_not_read(rig: Rig) -> None:
     # given
     await late_successes(rig)
     await rig.pass_time(minutes=30)

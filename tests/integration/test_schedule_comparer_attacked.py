@@ -210,3 +210,19 @@ async def test_a_schedule_that_cannot_be_read_is_not_taken_for_none(rig: Rig, po
     assert isinstance(there, tuple)
     assert [each.payment_id for each in there] == [of]
     assert isinstance(unread, Unanswered)
+
+
+async def test_a_stray_schedule_hurries_no_retry(rig: Rig) -> None:
+    # given: a period that was declined, and waits for its retry
+    of = await rig.owe(billing_key="bk-soft-funds-x1-1", mode=Mode.SCHEDULE)
+    await rig.charge()
+    waiting = await rig.cycle()
+    await schedule(rig, of, AHEAD)
+
+    # when
+    found = await compare_schedules(rig)
+
+    # then
+    assert waiting["status"] == "due"
+    assert found == [("schedule_orphan", of)]
+    assert (await rig.cycle())["claimable_at"] == waiting["claimable_at"] > rig.clock.now()

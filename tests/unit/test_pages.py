@@ -129,7 +129,7 @@ async def test_beyond_what_portone_lists_of_one_moment_nothing_is_believed() -> 
 async def test_a_question_waits_for_its_share_of_the_requests_no_longer_than_for_its_answer() -> None:
     # given: two requests at once, of which one is for questions, and then one in minutes
     books = Books()
-    bounds = {"requests_per_second": 0.01, "burst": 2, "look_seconds_max": 0.1}
+    bounds = {"requests_per_second": 0.01, "burst": 2, "look_read_seconds": 0.1, "connect_seconds": 0.1}
 
     # when
     async with a_client("http://127.0.0.1", transport=lambda: books, **bounds) as client:
