@@ -57,12 +57,14 @@ def open_attempt(payment_id: str, database: DatabaseUrls) -> str:
 
     async def open_one() -> None:
         async with opened(database) as connected:
-            later = NOW + timedelta(minutes=4)
+            # Of this moment: whether it is being sent, and its look due, the command asks the database's clock.
+            now = datetime.now(UTC)
+            later = now + timedelta(minutes=4)
             claimed = await cycles.claim_due_cycles(
-                connected.claims, shard_of("s-1"), store_id=STORE, now=NOW, lease_until=later, limit=1
+                connected.claims, shard_of("s-1"), store_id=STORE, now=now, lease_until=later, limit=1
             )
             intents = [Intent(one, 1, f"{one.payment_id}-g0001", b"{}") for one in claimed]
-            assert await attempts.open_attempts(connected.claims, intents, now=NOW, look_at=later, worker="test")
+            assert await attempts.open_attempts(connected.claims, intents, now=now, look_at=later, worker="test")
 
     run_apart(open_one())
     return payment_id
