@@ -20,7 +20,7 @@ help: ## this list
 demo: venv ## a whole billing run against a simulated PortOne, ending with the ledger beside PortOne's truth
 	@$(BIN)/billing-worker demo $(DEMO_OPTIONS)
 
-test: venv checks tests tests-distribution ## everything that must hold before a change goes in; under 10 minutes
+test: venv checks tests tests-distribution ## everything that must hold before a change goes in; some sixteen minutes on two cores
 
 test-fast: venv ## the tests that take seconds
 	@$(PYTEST) -n $(PYTEST_WORKERS) -m "not slow" --ignore=tests/crash

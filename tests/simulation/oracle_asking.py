@@ -3,6 +3,7 @@
 The product's dunning is what is judged, so nothing of it is used here.
 """
 
+from collections import defaultdict
 from collections.abc import Iterator
 
 from tests.simulation.portone_books import Execution, Payment, PortOneBooks, Try
@@ -17,9 +18,12 @@ OFF_SECONDS = 65.0
 
 def faults(portone: PortOneBooks, days: tuple[float, ...]) -> Iterator[str]:
     """Every execution that came too soon or should not have come."""
+    executions: dict[str, list[Execution]] = defaultdict(list)
+    for execution in portone.executions:
+        executions[execution.payment_id].append(execution)
     for execution in portone.executions:
         payment = portone.payments[execution.payment_id]
-        declines = _declines_before(payment, execution, portone.executions)
+        declines = _declines_before(payment, execution, executions[execution.payment_id])
         if declines and (why := _why_not(declines, execution, days)):
             yield f"asked again: {execution.key} at {execution.began_at:.0f} s, and {why}"
 
@@ -27,9 +31,13 @@ def faults(portone: PortOneBooks, days: tuple[float, ...]) -> Iterator[str]:
 def _declines_before(payment: Payment, execution: Execution, executions: list[Execution]) -> list[Try]:
     """The first decline under each older key. One key may be executed twice, and that is one try."""
     first: dict[str | None, Try] = {}
-    mine = [one for one in executions if one.payment_id == payment.payment_id]
     for one in payment.tries:
-        if one.failure and one.key != execution.key and one.ended_at <= execution.began_at and _was_shown(one, mine):
+        if (
+            one.failure
+            and one.key != execution.key
+            and one.ended_at <= execution.began_at
+            and _was_shown(one, executions)
+        ):
             first.setdefault(one.key, one)
     return list(first.values())
 
