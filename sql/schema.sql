@@ -676,6 +676,8 @@ CREATE INDEX attempts_to_look ON billing.attempts USING btree (shard, look_at) W
 
 CREATE INDEX attempts_to_pay ON billing.attempts USING btree (time_to_pay, shard, attempt_id) WHERE ((status = 'open'::text) AND (time_to_pay IS NOT NULL));
 
+CREATE INDEX attempts_to_take_back ON billing.attempts USING btree (shard, time_to_pay) WHERE ((status = 'open'::text) AND (time_to_pay IS NOT NULL) AND (revoke_reason IS NOT NULL));
+
 CREATE INDEX cycles_claimable ON billing.cycles USING btree (shard, claimable_at) WHERE (status = 'due'::text);
 
 CREATE INDEX cycles_unfinished ON billing.cycles USING btree (shard, status, due_at) WHERE (status = ANY (ARRAY['collecting'::text, 'held'::text]));

@@ -30,8 +30,6 @@ class _Standing:
     order: "Order | None"
     recorded: "Recorded | None"
     prevented_by: list[str]
-    to_take_back: int
-    first_taken_back_by: "datetime | None"
 
 
 def status(as_json: AsJson = False) -> None:
@@ -51,8 +49,8 @@ def status(as_json: AsJson = False) -> None:
             "open attempts": found.backlog.open_attempts,
             "oldest open since": found.backlog.oldest_open_at,
             "held": found.backlog.held,
-            "bookings to take back": found.to_take_back,
-            "the first is charged at": found.first_taken_back_by,
+            "bookings to take back": found.backlog.to_take_back,
+            "the first is charged at": found.backlog.first_unwanted_at,
             "sending": _sending(found.order, found.prevented_by),
             "deployment": _deployment(found.recorded),
             "looked at before sent": _looked_at_first(found.recorded),
@@ -61,20 +59,17 @@ def status(as_json: AsJson = False) -> None:
 
 
 async def _read(database: "Database") -> _Standing:
-    from billing_worker.store import bookings, control, cycles
+    from billing_worker.store import control, cycles
     from billing_worker.store.deployment import read_deployment
 
     db = database.claims
     now = await control.primary_clock(db)
-    to_take_back, first_at = await bookings.bookings_to_take_back(db)
     return _Standing(
         at=now,
         backlog=await cycles.backlog(db, now),
         order=await control.sending_order(db),
         recorded=await read_deployment(db),
         prevented_by=await _prevented_by(),
-        to_take_back=to_take_back,
-        first_taken_back_by=first_at,
     )
 
 
@@ -103,7 +98,7 @@ def _document(found: _Standing) -> dict[str, object]:
     return {
         "at": found.at,
         **asdict(found.backlog),
-        "to_take_back": {"bookings": found.to_take_back, "first_charged_at": found.first_taken_back_by},
+        "to_take_back": {"bookings": found.backlog.to_take_back, "first_charged_at": found.backlog.first_unwanted_at},
         "sending": {"on": on, **order, "prevented_by": found.prevented_by},
         "deployment": asdict(found.recorded) if found.recorded else None,
     }

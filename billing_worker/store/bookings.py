@@ -13,12 +13,6 @@ async def list_bookings(db: Executor, *, ended_too: bool, limit: int) -> list[as
     return await db.fetch("list_bookings", ended_too, limit)
 
 
-async def bookings_to_take_back(db: Executor) -> tuple[int, datetime | None]:
-    """How many bookings PortOne is still to take back, and when the first of them would be charged."""
-    [row] = await db.fetch("bookings_to_take_back")
-    return row["waiting"], row["first_at"]
-
-
 async def revoke_booking(db: Executor, payment_id: str, *, reason: str, actor: str, now: datetime) -> bool:
     """Have a worker take the booking of a cycle back. False where none stands, or it is being taken back already."""
     return bool(await db.fetch("revoke_booking", list(range(SHARDS)), payment_id, reason, actor, now))

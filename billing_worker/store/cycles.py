@@ -45,7 +45,8 @@ class Backlog:
     """What stands in the queue, for the gauges. due and unopened are counted up to 2,000 a shard.
 
     unopened are the periods that have come and are no cycles yet: a renewer takes seconds over them, if one runs. held
-    is the list of exceptions.
+    is the list of exceptions. to_take_back are the bookings that PortOne is still to take back; the first is charged at
+    first_unwanted_at unless it does.
     """
 
     due: int
@@ -54,6 +55,8 @@ class Backlog:
     held: int
     open_attempts: int
     oldest_open_at: datetime | None
+    to_take_back: int
+    first_unwanted_at: datetime | None
 
 
 async def shards_due(db: Executor, now: datetime, *, store_id: str) -> list[DueShard]:

@@ -99,6 +99,13 @@ class Metrics:
         self.oldest_open_attempt_seconds = self._gauge(
             "oldest_open_attempt_seconds", "How long the oldest attempt has been without a verdict."
         )
+        self.bookings_to_take_back = self._gauge(
+            "bookings_to_take_back", "Bookings that PortOne is still to take back, for a change or a cancellation."
+        )
+        self.unwanted_charge_in_seconds = self._gauge(
+            "unwanted_charge_in_seconds",
+            "When PortOne charges the first of them, unless it is taken back; +Inf for none.",
+        )
         self.exceptions = self._gauge("exceptions", "Cycles set aside for a person to decide.")
 
     def _about_webhooks(self) -> None:

@@ -3,6 +3,7 @@
 It changes no row. What it finds opens or closes the sending gate and moves the gauges.
 """
 
+import math
 import re
 from dataclasses import dataclass
 from datetime import datetime
@@ -90,6 +91,8 @@ class Watcher:
         self._metrics.exceptions.set(backlog.held)
         self._metrics.open_attempts.set(backlog.open_attempts)
         self._metrics.oldest_open_attempt_seconds.set(open_seconds)
+        self._metrics.bookings_to_take_back.set(backlog.to_take_back)
+        self._metrics.unwanted_charge_in_seconds.set(_until(backlog.first_unwanted_at, now))
         self._metrics.clock_skew_seconds.set(self._clock.skew_seconds)
         self._speak_up(backlog, open_seconds)
 
@@ -107,6 +110,10 @@ def _reason(closed: Closed) -> str:
     """What makes one reason another: a person's words whole, any other without its figures."""
     why = closed.why if closed.by is ClosedBy.OPERATOR else _FIGURES.sub("", closed.why)
     return f"{closed.by.value} {why}"
+
+
+def _until(moment: datetime | None, now: datetime) -> float:
+    return (moment - now).total_seconds() if moment else math.inf
 
 
 def _age(moment: datetime | None, now: datetime) -> float:

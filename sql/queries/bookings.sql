@@ -25,9 +25,3 @@ WITH wished AS (
     FROM wished
 )
 SELECT attempt_id FROM wished;
-
--- name: bookings_to_take_back
--- What PortOne is still to take back, and when the first of it would be charged.
-SELECT count(*)::integer AS waiting, min(time_to_pay) AS first_at
-FROM billing.attempts
-WHERE status = 'open' AND time_to_pay IS NOT NULL AND revoke_reason IS NOT NULL;

@@ -158,7 +158,7 @@ SELECT due.due, due.oldest_due_at, due.unopened,
         + (SELECT count(*) FROM billing.subscriptions WHERE status = 'held')
         + (SELECT count(*) FROM billing.attempts a JOIN billing.cycles c ON c.shard = a.shard AND c.cycle_id = a.cycle_id
            WHERE a.contradiction IS NOT NULL AND c.status = 'paid') AS held,
-    open.open_attempts, open.oldest_open_at
+    open.open_attempts, open.oldest_open_at, unwanted.to_take_back, unwanted.first_unwanted_at
 FROM (
     SELECT coalesce(sum(one.due), 0)::bigint AS due, min(one.oldest_due_at) AS oldest_due_at,
            coalesce(sum(two.unopened), 0)::bigint AS unopened
@@ -189,7 +189,13 @@ CROSS JOIN (
     FROM generate_series(0, 63) AS s (shard)
     JOIN billing.cycles c ON c.shard = s.shard::smallint AND c.status = 'collecting' AND c.due_at <= $1
     JOIN billing.attempts a ON a.shard = c.shard AND a.cycle_id = c.cycle_id AND a.status = 'open'
-) AS open;
+) AS open
+CROSS JOIN (
+    -- What PortOne is still to take back, whatever became of its cycle, and when the first of it would be charged.
+    SELECT count(*) AS to_take_back, min(time_to_pay) AS first_unwanted_at
+    FROM billing.attempts
+    WHERE status = 'open' AND time_to_pay IS NOT NULL AND revoke_reason IS NOT NULL
+) AS unwanted;
 
 -- name: accept_cycle
 -- A named person accepts what PortOne has for a paid cycle, though it is not what was asked for. The entry that says in what it

@@ -8,7 +8,7 @@ from billing_worker.billing.model import Attempt
 from billing_worker.billing.money import Money
 from billing_worker.billing.outcomes import Paid
 from billing_worker.billing.states import Mode, Source
-from billing_worker.store import attempts, bookings, ledger, subscriptions
+from billing_worker.store import attempts, cycles, ledger, subscriptions
 from billing_worker.workers.gate import ClosedBy
 from tests.builders import a_cadence, a_plan
 from tests.rig import Rig
@@ -79,14 +79,18 @@ async def test_a_revocation_that_is_refused_for_our_secret_is_counted_and_stops_
     assert closed.by is ClosedBy.CHANNEL
 
 
-async def test_status_counts_what_is_to_be_taken_back(rig: Rig) -> None:
+async def test_the_backlog_counts_what_is_to_be_taken_back_whatever_became_of_its_period(rig: Rig) -> None:
     # given
     await booked(rig)
-    before = await bookings.bookings_to_take_back(rig.database.claims)
+    before = await cycles.backlog(rig.database.claims, rig.clock.now())
 
     # when
     await rig.cancel()
+    wanted_back = await cycles.backlog(rig.database.claims, rig.clock.now())
+    await rig.reconcile_after(minutes=2)
+    afterwards = await cycles.backlog(rig.database.claims, rig.clock.now())
 
     # then
-    assert before == (0, None)
-    assert await bookings.bookings_to_take_back(rig.database.claims) == (1, (await rig.attempt())["time_to_pay"])
+    assert (before.to_take_back, before.first_unwanted_at) == (0, None)
+    assert (wanted_back.to_take_back, wanted_back.first_unwanted_at) == (1, (await rig.attempt())["time_to_pay"])
+    assert (afterwards.to_take_back, afterwards.first_unwanted_at) == (0, None)

@@ -1,5 +1,6 @@
 """The watcher: it compares clocks, obeys a person's order, and shows what stays open too long. It changes no row."""
 
+import math
 from datetime import timedelta
 from typing import Any
 
@@ -179,6 +180,23 @@ async def test_what_stays_open_too_long_warns_and_then_wakes_somebody(
     assert said == lines
     assert shown(rig, "open_attempts") == 1
     assert shown(rig, "oldest_open_attempt_seconds") == pytest.approx(age.total_seconds(), abs=10)
+
+
+async def test_the_gauges_say_when_the_first_unwanted_booking_is_charged(rig: Rig) -> None:
+    # given
+    await rig.owe(billing_key="bk-drop-charged-x2-1")
+    await rig.charge()
+    await watch(rig)
+    before = shown(rig, "unwanted_charge_in_seconds")
+
+    # when
+    wanted_back = "UPDATE billing.attempts SET time_to_pay = $1, revoke_reason = 'cancelled'"
+    await rig.admin.execute(wanted_back, rig.clock.now() + timedelta(hours=1))
+    await watch(rig)
+
+    # then
+    assert (before, shown(rig, "bookings_to_take_back")) == (math.inf, 1)
+    assert shown(rig, "unwanted_charge_in_seconds") == pytest.approx(3600, abs=10)
 
 
 async def test_the_gauges_show_the_backlog(rig: Rig) -> None:

@@ -210,6 +210,7 @@ def backlog(books: Books, now: datetime) -> list[Row]:
     )
     followed = [(a, books.cycle_of(a)) for a in books.all_open_attempts()]
     open_attempts = [a for a, cycle in followed if cycle["status"] == "collecting" and cycle["due_at"] <= now]
+    unwanted = [a for a, _cycle in followed if a["time_to_pay"] and a["revoke_reason"] is not None]
     return [
         {
             "due": _bounded(Counter(cycle["shard"] for cycle in due)),
@@ -224,6 +225,8 @@ def backlog(books: Books, now: datetime) -> list[Row]:
                 ),
                 default=None,
             ),
+            "to_take_back": len(unwanted),
+            "first_unwanted_at": min((attempt["time_to_pay"] for attempt in unwanted), default=None),
         }
     ]
 
